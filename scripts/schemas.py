@@ -1,0 +1,31 @@
+"""Write the JSON Schemas of bundles to `schemas/`, or with `--check` say whether they are as generated."""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "schemas"
+
+# The schemas are those of this tree, whether or not a build of it is installed.
+sys.path.insert(0, str(ROOT / "src"))
+
+from authz_sidecar.bundle.schemas import SCHEMAS, build_schema  # noqa: E402  # after the path is set
+
+
+def main() -> int:
+    """Write or check; 1 if a checked file is not as generated."""
+    stale = []
+    for name in SCHEMAS:
+        path, text = FOLDER / name, build_schema(name)
+        if "--check" not in sys.argv[1:]:
+            FOLDER.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        elif not path.is_file() or path.read_text(encoding="utf-8") != text:
+            stale.append(name)
+    for name in stale:
+        print(f"schemas/{name} is not as generated: run `python scripts/schemas.py`", file=sys.stderr)
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,455 @@
+"""The shapes of a bundle's YAML: what may stand in `manifest.yaml`, in policy files and in test files.
+
+These models are the one source for reading (strict, nothing unknown), for the published JSON Schemas
+(`schemas/`) and for the field descriptions that editors show. A definition keeps the YAML it was read from, so
+that it, each field and each list item can be pointed at. What needs more than one definition to be judged is in
+`checks`.
+
+Stored format: `schema_version` is 1. Fields may be added with a default; a change of meaning or a removal needs
+a new number and a reader for both.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    model_validator,
+)
+from pydantic import ModelWrapValidatorHandler as Handler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
+
+from authz_sidecar.bundle.yaml_nodes import YamlList, YamlMap
+from authz_sidecar.values.decision import Reason
+from authz_sidecar.values.request import ROLE_PREFIX, value_problem
+from authz_sidecar.values.span import Span
+
+NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_.\-]*$"
+NAME_OR_ANY_PATTERN = r"^(\*|[A-Za-z][A-Za-z0-9_.\-]*)$"
+ID_PATTERN = r"^[^*]*\*?$"
+SECTION_PATTERN = r"^[0-9]*$"
+
+T = TypeVar("T")
+
+
+def _refuse_null(value: Any) -> Any:
+    if value is None:
+        raise PydanticCustomError("null", "nothing is given")
+    return value
+
+
+def _check_value(value: str) -> str:
+    problem = value_problem(value)
+    if problem:
+        raise PydanticCustomError("field-value", "the value {problem}", {"problem": problem})
+    return value
+
+
+def _check_identity(value: str) -> str:
+    if value.startswith(ROLE_PREFIX):
+        raise PydanticCustomError(
+            "field-value",
+            "an identity cannot begin with `role:`",
+            {"help": "that prefix is kept for roles; name the identity without it"},
+        )
+    if value == "*":
+        raise PydanticCustomError(
+            "field-value",
+            "`*` is no identity",
+            {"help": "name each identity; there is no assignment for everybody"},
+        )
+    return _check_value(value)
+
+
+def _check_company(value: str) -> str:
+    # INVARIANT company-is-no-wildcard: `*` as a domain means the whole platform in the standard model.
+    if "*" in value:
+        raise PydanticCustomError(
+            "field-value",
+            "a company cannot hold `*`",
+            {"help": "name one company; for access everywhere assign a platform role"},
+        )
+    return _check_value(value)
+
+
+Given: TypeAlias = Annotated[T | None, BeforeValidator(_refuse_null)]
+Name: TypeAlias = Annotated[str, Field(pattern=NAME_PATTERN, max_length=128)]
+NameOrAny: TypeAlias = Annotated[str, Field(pattern=NAME_OR_ANY_PATTERN, max_length=128)]
+Value: TypeAlias = Annotated[str, Field(min_length=1), AfterValidator(_check_value)]
+Identity: TypeAlias = Annotated[str, Field(min_length=1), AfterValidator(_check_identity)]
+Company: TypeAlias = Annotated[str, Field(min_length=1), AfterValidator(_check_company)]
+ObjectId: TypeAlias = Annotated[str, Field(min_length=1, pattern=ID_PATTERN), AfterValidator(_check_value)]
+Scope: TypeAlias = Literal["platform", "company", "own"]
+Place: TypeAlias = Literal["platform", "company"]
+ReasonLabel: TypeAlias = Literal[
+    "allowed_by_rule",
+    "denied_by_rule",
+    "no_matching_rule",
+    "no_role_in_company",
+    "unknown_subject",
+    "invalid_request",
+    "evaluation_error",
+    "no_policy",
+    "allowed_without_rule",
+]
+REASONS: Mapping[str, Reason] = {reason.label: reason for reason in Reason}
+
+
+class Definition(BaseModel):
+    """A part of a bundle's YAML that knows where it was written."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+
+    node: ClassVar[YamlMap] = YamlMap("", 0, 0)
+    """The YAML that it was read from; an empty one for a default."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _keep_node(cls, value: Any, handler: Handler["Definition"]) -> Any:
+        definition = handler(value)
+        if isinstance(value, YamlMap):
+            # Beside the fields, as `functools.cached_property` stores: private attributes of pydantic cost as much
+            # as the whole validation.
+            definition.__dict__["node"] = value
+        return definition
+
+    @property
+    def span(self) -> Span:
+        """Where it is defined: at its name, if it has one, else where it begins."""
+        return self.node.span
+
+    def key_span(self, field: str) -> Span:
+        """Where a field's name stands."""
+        return self.node.key_span(field)
+
+    def text_span(self, field: str, offset: int) -> Span:
+        """Where the character at `offset` of a field's text stands."""
+        return self.node.text_span(field, offset)
+
+    def value_span(self, field: str, item: str | int | None = None) -> Span:
+        """Where a field's value begins, or one item of it (by index) or one key of it (by name)."""
+        value = self.node.get(field)
+        if isinstance(item, str) and isinstance(value, YamlMap):
+            return value.key_span(item)
+        if isinstance(item, int) and isinstance(value, YamlList):
+            return value.value_span(item)
+        return self.node.value_span(field)
+
+
+# --- manifest.yaml ---------------------------------------------------------------------------------------------
+
+
+class ObjectType(Definition):
+    """A type of object and what can be done to it."""
+
+    actions: list[Name] = Field(min_length=1)
+    """Every action that exists for this type; a grant can name no other."""
+    sensitive: bool = False
+    """Marks data whose grants deserve a second look; changes to them are pointed out in a review."""
+    description: str = ""
+    """What the type is, for people."""
+
+
+class Limits(Definition):
+    """Bounds that every assignment of the bundle keeps."""
+
+    roles_per_identity: Given[Annotated[int, Field(ge=1)]] = None
+    """How many roles one identity may hold."""
+    companies_per_identity: Given[Annotated[int, Field(ge=1)]] = None
+    """In how many companies one identity may hold roles."""
+
+
+class Casbin(Definition):
+    """What Casbin takes in code, for plain Casbin bundles: functions for role definitions."""
+
+    role_matching: dict[str, str] = {}
+    """Role definition to matching function: roles on the right of a link are patterns, as in `g2: keyMatch2`."""
+    domain_matching: dict[str, str] = {}
+    """Role definition to matching function: domains of links are patterns, as in `g: keyMatch`."""
+    link_conditions: dict[str, str] = {}
+    """Role definition with two link parameters to its condition; `timeMatch` is the only one and the default."""
+
+
+class Manifest(Definition):
+    """`manifest.yaml`: what the bundle is called and which objects and actions exist."""
+
+    name: str = Field(min_length=1, max_length=128)
+    """The bundle's name, shown in logs and reports."""
+    schema_version: Literal[1]
+    """The version of this format: 1."""
+    description: str = ""
+    """What the bundle governs, for people."""
+    object_types: dict[Name, ObjectType] = {}
+    """Every type of object, by name."""
+    limits: Limits = Limits()
+    """Bounds on assignments."""
+    casbin: Given[Casbin] = None
+    """Matching functions; plain Casbin bundles only."""
+
+
+# --- policy files ----------------------------------------------------------------------------------------------
+
+
+class Grant(Definition):
+    """One permission (or, with `effect: deny`, one refusal) of a role."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["object"]}, {"required": ["objects"]}]},
+    )
+
+    object: NameOrAny = ""
+    """The object type, or `*` for every type. Either this or `objects`."""
+    objects: list[Name] = Field(default=[], min_length=1)
+    """Several object types at once. Either this or `object`."""
+    id: ObjectId = "*"
+    """Which objects of the type: `*` for all, one id, or a beginning followed by `*`."""
+    actions: list[NameOrAny] = Field(min_length=1)
+    """What is granted; `*` for every action."""
+    scope: Given[Scope] = None
+    """`platform` everywhere, `company` in the company of the assignment, `own` where the object's owner is the
+    subject. By default what the role's `assigned` says."""
+    effect: Literal["allow", "deny"] = "allow"
+    """A deny from any role wins over every allow."""
+    when: str = Field(default="", min_length=1, max_length=4096)
+    """A condition over the request, such as `r.obj.status == "draft"`; needs the extended standard model."""
+
+    @model_validator(mode="after")
+    def _one_of_object_and_objects(self) -> "Grant":
+        if bool(self.object) == bool(self.objects):
+            problem = "both `object` and `objects`" if self.object else "neither `object` nor `objects`"
+            raise PydanticCustomError(
+                "field-value",
+                "the grant has {problem}",
+                {"problem": problem, "help": "give exactly one of them"},
+            )
+        return self
+
+    @property
+    def types(self) -> list[str]:
+        """The object types, however they were given."""
+        return self.objects or [self.object]
+
+    def type_span(self, index: int) -> Span:
+        """Where the object type at `index` of `types` stands."""
+        return self.value_span("objects", index) if self.objects else self.value_span("object")
+
+
+class DataDomainUse(Definition):
+    """A data domain that a role grants, as it is or narrowed."""
+
+    name: Name
+    """The data domain."""
+    actions: list[Name] = Field(default=[], min_length=1)
+    """Only these actions; by default all that the data domain has."""
+    scope: Given[Scope] = None
+    """As in a grant."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _from_name(cls, value: Any, handler: Handler["DataDomainUse"]) -> Any:
+        return handler({"name": value}) if isinstance(value, str) else handler(value)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Either the name alone or the mapping."""
+        reference = handler(core_schema)
+        schema = handler.resolve_ref_schema(reference)
+        mapping = dict(schema)
+        schema.clear()
+        schema.update({"anyOf": [mapping["properties"]["name"], mapping]})
+        return reference
+
+
+class Role(Definition):
+    """A named set of grants."""
+
+    description: str = ""
+    """Who the role is for, for people."""
+    kind: Literal["primary", "additive", "sole"] = "primary"
+    """`primary`: normally one for each identity; `additive`: on top of one; `sole`: grants nothing and cannot be
+    combined."""
+    assigned: Place
+    """`platform`: the role belongs to no company; `company`: it is always held inside one."""
+    inherits: list[Name] = []
+    """Roles whose grants this one has too."""
+    data_domains: list[DataDomainUse] = []
+    """Data domains that the role covers: names, or a name with `actions` or `scope` to narrow it."""
+    grants: list[Grant] = []
+    """Single grants."""
+
+
+class DataDomain(Definition):
+    """A category of data: object types that are granted together."""
+
+    description: str = ""
+    """What the category is, for people."""
+    objects: list[Name] = Field(min_length=1)
+    """The object types that it covers."""
+    actions: list[Name] = Field(default=[], min_length=1)
+    """The actions that it stands for; by default every action of each type."""
+    sensitive: bool = False
+    """Marks data whose grants deserve a second look."""
+
+
+class Flag(Definition):
+    """A switch on single identities: where it is off, the actions are denied."""
+
+    description: str = ""
+    """What the switch is for, for people."""
+    roles: list[Name] = Field(min_length=1)
+    """The roles whose holders have the switch."""
+    object: Name
+    """The object type."""
+    actions: list[Name] = Field(min_length=1)
+    """The actions that are denied when the flag is off."""
+    default: bool = True
+    """Whether it is on for a holder that says nothing."""
+
+
+class Assignment(Definition):
+    """Roles that one identity holds, on the platform or in one company."""
+
+    subject: Identity
+    """The identity."""
+    roles: list[Name] = Field(min_length=1)
+    """The roles."""
+    company: Company = ""
+    """The company, for company roles; platform roles take none."""
+    flags: dict[str, bool] = {}
+    """Flags switched on or off for this identity."""
+
+
+class GroupMapping(Definition):
+    """Roles that members of an identity provider's group hold."""
+
+    group: Value
+    """The group, as the identity provider names it."""
+    roles: list[Name] = Field(min_length=1)
+    """The roles."""
+    company: Company = ""
+    """The company, for company roles."""
+
+
+class PolicyFile(Definition):
+    """A policy file: any of its sections."""
+
+    roles: dict[Name, Role] = {}
+    """Roles by name."""
+    data_domains: dict[Name, DataDomain] = {}
+    """Data domains by name."""
+    flags: dict[Name, Flag] = {}
+    """Flags by name."""
+    assignments: list[Assignment] = []
+    """Who holds which roles."""
+    group_mappings: list[GroupMapping] = []
+    """Which groups of the identity provider give which roles."""
+
+
+# --- test files ------------------------------------------------------------------------------------------------
+
+
+class SingleTest(Definition):
+    """One question and the answer that is expected."""
+
+    name: str = Field(min_length=1)
+    """What the test shows."""
+    subject: str = ""
+    """The identity that asks."""
+    object: str = ""
+    """`type:id`, or `type` alone."""
+    company: str = ""
+    """The company that the object belongs to."""
+    owner: str = ""
+    """The identity that owns the object."""
+    action: str = ""
+    """What it wants to do."""
+    attributes: dict[str, Any] = {}
+    """Attributes of the object."""
+    subject_attributes: dict[str, Any] = {}
+    """Attributes of the subject."""
+    context: dict[str, Any] = {}
+    """Facts about the request itself."""
+    time: str = ""
+    """The time of the request, `YYYY-MM-DD hh:mm:ss` in UTC."""
+    section: str = Field(default="", pattern=SECTION_PATTERN)
+    """The numbered sections of a plain Casbin model: `2` for `r2`, `p2`, `e2`, `m2`."""
+    expect: Literal["allow", "deny"]
+    """The decision."""
+    reason: Given[ReasonLabel] = None
+    """The reason, if it matters."""
+    tags: list[str] = []
+    """Words to select tests by."""
+
+
+class MatrixSubject(Definition):
+    """A column of a matrix: who asks."""
+
+    subject: Value
+    """The identity."""
+    home: str = ""
+    """The company that `$home` stands for."""
+    legend: str = ""
+    """Which entry of `legends` changes the meaning of symbols for this subject."""
+    subject_attributes: dict[str, Any] = {}
+    """Attributes of the subject."""
+
+
+class Situation(Definition):
+    """Where the object of a question lies and whose it is."""
+
+    company: str = ""
+    """The object's company; `$home` is the subject's own."""
+    owner: str = ""
+    """The object's owner; `$subject` is the subject itself."""
+    id: str = ""
+    """The object's id."""
+
+
+class MatrixRow(Definition):
+    """A row of a matrix: the cells of one object type by subject, one symbol for each action."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, str] = Field(init=False)
+
+    actions: list[Name] = Field(default=[], min_length=1)
+    """The actions of this row, where they are not those of the matrix."""
+
+
+class Matrix(Definition):
+    """A table of access levels, written as reviewers know it, that expands to single tests."""
+
+    name: str = Field(min_length=1)
+    """What the matrix shows."""
+    description: str = ""
+    """More about it, for people."""
+    subjects: dict[str, MatrixSubject] = Field(min_length=1)
+    """The columns."""
+    situations: dict[str, Situation] = Field(min_length=1)
+    """Every cell is tested in each of these."""
+    legend: dict[str, list[str]] = Field(min_length=1)
+    """Symbol to the situations in which it means allowed; in all others it means denied."""
+    legends: dict[str, dict[str, list[str]]] = {}
+    """Changed meanings, by name; a subject chooses one."""
+    reasons: dict[str, ReasonLabel] = {}
+    """Symbol to the reason that its denials must have."""
+    actions: list[Name] = Field(min_length=1)
+    """What the symbols of a cell stand for, in this order."""
+    rows: dict[str, MatrixRow] = Field(min_length=1)
+    """The rows, by object type."""
+    tags: list[str] = []
+    """Words to select tests by."""
+
+
+class PolicyTestsFile(Definition):
+    """A file of policy tests."""
+
+    tests: list[SingleTest] = []
+    """Single questions."""
+    matrices: list[Matrix] = []
+    """Tables of questions."""

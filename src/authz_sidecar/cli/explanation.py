@@ -1,0 +1,134 @@
+"""A decision and why it came out so, for reviewers and for programs."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from authz_sidecar.cli.place import Places
+from authz_sidecar.cli.terminal import ALLOW, DENY, FAINT, PLACE, Line, visible
+from authz_sidecar.compile.snapshot import Snapshot
+from authz_sidecar.values import Decision, Explanation, NearMiss, Reason, Request, Rule
+
+SENTENCES: dict[Reason, str] = {
+    Reason.ALLOWED_BY_RULE: "a rule allows it",
+    Reason.DENIED_BY_RULE: "a rule denies it",
+    Reason.NO_MATCHING_RULE: "no rule matches",
+    Reason.NO_ROLE_IN_COMPANY: "the subject holds no role in this company",
+    Reason.UNKNOWN_SUBJECT: "the policy does not know the subject",
+    Reason.INVALID_REQUEST: "the request is invalid",
+    Reason.EVALUATION_ERROR: "a condition could not be evaluated, so it is denied",
+    Reason.NO_POLICY: "no policy is loaded",
+    Reason.ALLOWED_WITHOUT_RULE: "no rule denies it, and the model's effect allows what no rule denies",
+}
+
+
+def decision_word(allowed: bool) -> str:
+    """`allow` or `deny`."""
+    return "allow" if allowed else "deny"
+
+
+def decision_line(decision: Decision, policy_version: str) -> Line:
+    """The one line that `check` always writes."""
+    return (
+        (decision_word(decision.allowed), ALLOW if decision.allowed else DENY),
+        f" reason={decision.reason.label} policy_version={policy_version}",
+    )
+
+
+def request_text(request: Request) -> str:
+    """The request as a sentence's beginning: `alice read folder:42 in company acme, owner bob`."""
+    text = f"{request.subject} {request.action} {request.object or '(no object)'}"
+    if request.company:
+        text += f" in company {request.company}"
+    if request.owner:
+        text += f", owner {request.owner}"
+    return visible(text)
+
+
+def explanation_lines(explanation: Explanation, snapshot: Snapshot, places: Places) -> Iterator[Line]:
+    """Why: in a sentence, then the deciding rule with its place and role path, the subject's roles, and on a deny
+    the rules that came nearest, nearest first."""
+    decision = explanation.decision
+    sentence = SENTENCES[decision.reason]
+    if decision.detail:
+        sentence += f": {decision.detail}"
+    yield _entry("because", visible(sentence))
+    if explanation.rule is not None:
+        yield from _rule_lines("rule", explanation.rule, snapshot, places)
+    if explanation.role_path:
+        yield _entry("role path", visible(" -> ".join(explanation.role_path)))
+    if explanation.rule is None:
+        yield _entry("roles", visible(", ".join(explanation.roles)) or "none")
+    for number, miss in enumerate(explanation.near_misses, 1):
+        yield from _miss_lines(f"near miss {number}", miss, snapshot, places)
+
+
+def _entry(name: str, text: str, style: str = "") -> Line:
+    return ("  ", (f"{name:<13}", FAINT), (text, style) if style else text)
+
+
+def _rule_lines(name: str, rule: Rule, snapshot: Snapshot, places: Places) -> Iterator[Line]:
+    yield _entry(name, visible(_rule_text(rule, snapshot)))
+    yield _entry("", visible(places.show(rule.span)), PLACE)
+    if rule.via:
+        yield _entry("", visible(f"inherited from {', '.join(rule.via)}"))
+
+
+def _miss_lines(name: str, miss: NearMiss, snapshot: Snapshot, places: Places) -> Iterator[Line]:
+    yield _entry(name, visible(miss.sentence))
+    yield from _rule_lines("", miss.rule, snapshot, places)
+
+
+def _rule_text(rule: Rule, snapshot: Snapshot) -> str:
+    """`p sub=role:CLIENT act=read`; without names where the rule is no policy rule."""
+    names = _field_names(rule, snapshot)
+    if len(names) != len(rule.values):
+        return str(rule)
+    return " ".join((rule.ptype, *(f"{name}={value}" for name, value in zip(names, rule.values, strict=True))))
+
+
+def _field_names(rule: Rule, snapshot: Snapshot) -> tuple[str, ...]:
+    section = snapshot.model.sections.get(rule.ptype.removeprefix("p"))
+    return section.fields if section is not None else ()
+
+
+def decision_object(decision: Decision) -> dict[str, Any]:
+    """The JSON form of a decision."""
+    return {
+        "decision": decision_word(decision.allowed),
+        "allowed": decision.allowed,
+        "reason": decision.reason.label,
+        "detail": decision.detail,
+    }
+
+
+def explanation_object(explanation: Explanation, snapshot: Snapshot, places: Places) -> dict[str, Any]:
+    """The JSON form of an explanation; `rule` is null where no rule decided."""
+    rule = explanation.rule
+    return {
+        "rule": None if rule is None else _rule_object(rule, snapshot, places),
+        "role_path": list(explanation.role_path),
+        "roles": list(explanation.roles),
+        "near_misses": [
+            {
+                "rule": _rule_object(miss.rule, snapshot, places),
+                "field": miss.field,
+                "wanted": miss.wanted,
+                "got": miss.got,
+                "sentence": miss.sentence,
+            }
+            for miss in explanation.near_misses
+        ],
+    }
+
+
+def _rule_object(rule: Rule, snapshot: Snapshot, places: Places) -> dict[str, Any]:
+    names = _field_names(rule, snapshot)
+    return {
+        "ptype": rule.ptype,
+        "values": list(rule.values),
+        "fields": dict(zip(names, rule.values, strict=False)),
+        "file": places.path(rule.span.file),
+        "line": rule.span.line,
+        "column": rule.span.column,
+        "via": list(rule.via),
+    }

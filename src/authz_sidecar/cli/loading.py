@@ -1,0 +1,97 @@
+"""A bundle read and compiled for a command."""
+
+from pathlib import Path
+
+import click
+import msgspec
+
+from authz_sidecar.bundle.bundle import Bundle
+from authz_sidecar.cli.findings import count_line, finding_lines
+from authz_sidecar.cli.place import Places
+from authz_sidecar.cli.terminal import CommandError, Line, Terminal
+from authz_sidecar.compile.compiler import compile_bundle
+from authz_sidecar.compile.snapshot import Snapshot
+from authz_sidecar.sources.directory import read_directory
+from authz_sidecar.sources.load import load_bundle
+from authz_sidecar.values import Diagnostic, Severity
+
+
+class ReadBundle(msgspec.Struct, frozen=True):
+    """What reading a directory gave: `bundle` and `snapshot` are None where `diagnostics` holds an error."""
+
+    bundle: Bundle | None
+    snapshot: Snapshot | None
+    diagnostics: tuple[Diagnostic, ...]
+    policy_version: str
+    places: Places
+
+
+class CompiledBundle(msgspec.Struct, frozen=True):
+    """A bundle without errors."""
+
+    bundle: Bundle
+    snapshot: Snapshot
+    policy_version: str
+    places: Places
+
+
+def read_bundle(terminal: Terminal, policies: Path) -> ReadBundle:
+    """Read and compile the bundle in `policies`; raises CommandError if that is no directory."""
+    try:
+        readable = policies.is_dir()
+        problem = f"`{policies}` is not a directory" if policies.exists() else f"there is no directory `{policies}`"
+    except OSError as error:
+        readable, problem = False, f"`{policies}` cannot be read: {(error.strerror or 'unknown reason').lower()}"
+    if not readable:
+        raise CommandError(terminal, (problem, "name the directory that holds the bundle's `model.conf`"))
+    loaded = load_bundle(policies)
+    diagnostics = list(loaded.diagnostics)
+    snapshot = None
+    if loaded.bundle is not None:
+        snapshot, found = compile_bundle(loaded.bundle)
+        diagnostics += found
+    files = read_directory(policies)[0] if diagnostics else None
+    return ReadBundle(
+        loaded.bundle,
+        snapshot,
+        tuple(sorted(diagnostics, key=lambda diagnostic: diagnostic.sort_key)),
+        loaded.policy_version,
+        Places(policies, files if files is not None else {}),
+    )
+
+
+def require_bundle(terminal: Terminal, policies: Path) -> CompiledBundle:
+    """The bundle in `policies`, ready to decide.
+
+    A bundle with errors ends the command: they go to standard error and it exits 2. Warnings are counted there,
+    so that a script's standard error stays short, and `lint` shows them.
+    """
+    read = read_bundle(terminal, policies)
+    errors = [found for found in read.diagnostics if found.severity is Severity.ERROR]
+    if read.bundle is None or read.snapshot is None or errors:
+        for diagnostic in read.diagnostics:
+            terminal.note(*finding_lines(diagnostic, read.places))
+        raise CommandError(terminal, (f"the bundle in `{policies}` does not load: {count_line(errors)}", ""))
+    if read.diagnostics:
+        note: Line = (f"{count_line(read.diagnostics)} in `{policies}`: see `authz-sidecar lint {policies}`",)
+        terminal.note(note)
+    return CompiledBundle(read.bundle, read.snapshot, read.policy_version, read.places)
+
+
+def require_section(terminal: Terminal, snapshot: Snapshot, section: str) -> None:
+    """Raises CommandError unless the model has the sections that `section` numbers ("": the unnumbered ones)."""
+    if section in snapshot.sections:
+        return
+    numbers = ", ".join(f"`{number}`" for number in sorted(snapshot.sections) if number)
+    raise CommandError(
+        terminal,
+        (
+            f"the model has no sections numbered `{section}`" if section else "the model has no unnumbered sections",
+            f"`--section` takes {numbers}" if numbers else "leave `--section` away: the model has only unnumbered ones",
+        ),
+    )
+
+
+def end(code: int) -> None:
+    """End the running command with an exit code."""
+    click.get_current_context().exit(code)

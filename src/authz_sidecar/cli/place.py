@@ -1,0 +1,46 @@
+"""Places in a bundle as a reader finds them: paths from the current directory, and the source lines."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from authz_sidecar.values import Span
+
+
+class Places:
+    """The places of the bundle in `root`, whose files were read as `files` (name in the bundle -> bytes).
+
+    Only these bytes are shown: a file that the bundle's reader refused (a link out of the directory, say) is
+    never opened for its source line.
+    """
+
+    def __init__(self, root: Path, files: Mapping[str, bytes]) -> None:
+        self._root = root
+        self._files = files
+        self._lines: dict[str, list[str]] = {}
+
+    def path(self, file: str) -> str:
+        """The path of one of the bundle's files ("" for the bundle itself), relative to the current directory
+        where it lies below it, else absolute."""
+        here = Path.cwd()
+        # Not resolved: the path stays the one that the reader gave, also through a link.
+        full = Path(os.path.normpath(here / self._root / file))
+        return str(full.relative_to(here)) if full.is_relative_to(here) else str(full)
+
+    def show(self, span: Span) -> str:
+        """`policies/roles.yaml:12:7`, or the path alone for a file as a whole."""
+        return str(Span(self.path(span.file), span.line, span.column))
+
+    def source_line(self, span: Span) -> str | None:
+        """The line at `span`, or None where there is none to show."""
+        lines = self._lines.get(span.file)
+        if lines is None:
+            content = self._files.get(span.file, b"")
+            try:
+                lines = content.decode("utf-8").split("\n")
+            except UnicodeDecodeError:
+                lines = []
+            self._lines[span.file] = lines
+        if not 0 < span.line <= len(lines):
+            return None
+        return lines[span.line - 1].rstrip("\r")

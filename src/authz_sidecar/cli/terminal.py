@@ -1,0 +1,101 @@
+"""Where a command writes: results on standard output, everything else on standard error.
+
+A line is a sequence of pieces, plain text or `(text, style)`. Styles are dropped unless colour is on, and only
+then is rich loaded. Text from a bundle or a request passes through `visible`, so that it can neither move the
+cursor nor reorder what a reviewer reads.
+"""
+
+import os
+import sys
+from collections.abc import Iterable
+from typing import IO, Any, TextIO, TypeAlias
+
+import click
+
+Piece: TypeAlias = str | tuple[str, str]
+Line: TypeAlias = tuple[Piece, ...]
+
+ALLOW = "bold green"
+DENY = "bold red"
+ERROR = "bold red"
+WARNING = "bold yellow"
+PLACE = "bold"
+FAINT = "dim"
+HELP = "cyan"
+
+
+def visible(text: str) -> str:
+    """`text` with every character that is not printable (controls, bidirectional marks, line breaks) escaped."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+
+
+def plain(line: Line) -> str:
+    """The text of a line, without its styles."""
+    return "".join(piece if isinstance(piece, str) else piece[0] for piece in line)
+
+
+class Terminal:
+    """The two streams of a command and whether they take colour.
+
+    `color` is `always`, `never` or `auto`: colour on a terminal unless `NO_COLOR` is set and not empty
+    (https://no-color.org), or when `FORCE_COLOR` asks for it. An explicit `always` outranks `NO_COLOR`.
+    """
+
+    def __init__(self, color: str = "auto") -> None:
+        self._color = color
+        for stream in (sys.stdout, sys.stderr):
+            # A file name that is not UTF-8, or a terminal that is not, must not end the command with a traceback.
+            reconfigure = getattr(stream, "reconfigure", None)
+            if reconfigure is not None:
+                reconfigure(errors="backslashreplace")
+
+    def result(self, *lines: Line) -> None:
+        """Write lines to standard output."""
+        self._write(sys.stdout, lines)
+
+    def note(self, *lines: Line) -> None:
+        """Write lines to standard error."""
+        self._write(sys.stderr, lines)
+
+    def _takes_color(self, stream: TextIO) -> bool:
+        if self._color != "auto":
+            return self._color == "always"
+        if os.environ.get("NO_COLOR"):
+            return False
+        if os.environ.get("FORCE_COLOR"):
+            return True
+        return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+    def _write(self, stream: TextIO, lines: Iterable[Line]) -> None:
+        if not self._takes_color(stream):
+            stream.writelines(f"{plain(line)}\n" for line in lines)
+            return
+        from rich.console import Console
+        from rich.text import Text
+
+        console = Console(file=stream, force_terminal=True, color_system="standard", no_color=False, highlight=False)
+        for line in lines:
+            console.print(Text.assemble(*line), soft_wrap=True)
+
+
+class CommandError(click.ClickException):
+    """What keeps a command from answering: each a message and its remedy ("" for none). Exits 2."""
+
+    exit_code = 2
+
+    def __init__(self, terminal: Terminal, *problems: tuple[str, str]) -> None:
+        super().__init__("; ".join(message for message, _ in problems))
+        self._terminal = terminal
+        self._problems = problems
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Write the problems to standard error."""
+        for message, help in self._problems:
+            self._terminal.note((("error:", ERROR), f" {visible(message)}"))
+            if help:
+                self._terminal.note(("  ", ("help:", HELP), f" {visible(help)}"))

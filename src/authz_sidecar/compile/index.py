@@ -1,0 +1,231 @@
+"""The index builder: a branch's rules as hash tables, so that deciding never walks the rules.
+
+Rules are grouped by shape (which of their fields are free, such as `*`), and each shape has one table: a key made of
+the fields compared for equality leads to a leaf. A leaf is a rank (or ranks), or, where roles or patterns
+are probed, a mapping from role or prefix to the next leaf; up to four entries it is one flat tuple
+(name, rank, name, rank…), which is a third of the size of a dict.
+
+A rank is a rule's place in the order in which the effect reads rules: the smallest matching rank decides.
+INVARIANT: ranks are inserted in ascending order, and in one leaf each residual keeps only its first rank.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from authz_sidecar.compile.access import BranchPlan, KeyAccess, PatternAccess
+from authz_sidecar.compile.fold import FALSE, TRUE, conjoin, specialise
+from authz_sidecar.model.expression import Call, Const, Expr, Token
+from authz_sidecar.model.patterns import compile_pattern
+from authz_sidecar.model.semantics import fields_of
+from authz_sidecar.values import RuleTable
+
+FLAT_LIMIT = 8
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """The rules that constrain the same fields: `keys` and `sets` are the access paths in force, in plan order.
+
+    `lengths` holds, for each set that is a pattern access, the prefix lengths in use (empty for role sets).
+    """
+
+    keys: tuple[str, ...]
+    sets: tuple[int, ...]
+    lengths: tuple[tuple[int, ...], ...]
+    table: dict[Any, Any]
+
+
+class BranchIndex(msgspec.Struct, frozen=True):
+    """The compiled form of one branch.
+
+    `residual_of` gives the number of the condition that the rule of a rank still has to meet; `residuals` are
+    those conditions by number (0 stands for none).
+    """
+
+    plan: BranchPlan
+    shapes: tuple[Shape, ...]
+    residual_of: dict[int, int]
+    residuals: tuple[Expr, ...]
+
+
+def build_branch(
+    plan: BranchPlan,
+    table: RuleTable,
+    fields: tuple[str, ...],
+    rows: list[int] | range,
+    conditions: Mapping[str, Mapping[str, Expr]],
+) -> BranchIndex:
+    """Index the rules of `table` in the order of `rows` (rank → row).
+
+    `conditions[field][text]` is the parsed condition that a rule carries in `field`.
+    """
+    return _Builder(plan, table, fields, conditions).build(rows)
+
+
+class _Builder:
+    def __init__(
+        self,
+        plan: BranchPlan,
+        table: RuleTable,
+        fields: tuple[str, ...],
+        conditions: Mapping[str, Mapping[str, Expr]],
+    ) -> None:
+        self.plan = plan
+        self.columns = {name: table.columns[place] for place, name in enumerate(fields)}
+        self.conditions = conditions
+        self.residual_of: dict[int, int] = {}
+        self.numbers: dict[Expr, int] = {TRUE: 0}
+        self.tables: dict[int, dict[Any, Any]] = {}
+        self.lengths: dict[int, list[set[int]]] = {}
+        self.accesses = (*plan.keys, *plan.sets)
+
+    def build(self, rows: list[int] | range) -> BranchIndex:
+        plan = self.plan
+        considered = [*plan.statics, *plan.residual]
+        considered += [access.free_when for access in self.accesses if access.free_when is not None]
+        mixed = sorted(frozenset[str]().union(*[fields_of(expr) for expr in considered]))
+        if considered or any(isinstance(access, PatternAccess) for access in plan.sets) or len(plan.sets) > 1:
+            self._insert_each(rows, mixed)
+        else:
+            self._insert_plain(rows)
+        shapes = tuple([self._shape(mask) for mask in self.tables])
+        return BranchIndex(plan, shapes, self.residual_of, tuple(self.numbers))
+
+    def _shape(self, mask: int) -> Shape:
+        keys = len(self.plan.keys)
+        return Shape(
+            tuple([access.token for place, access in enumerate(self.plan.keys) if not mask >> place & 1]),
+            tuple([place for place in range(len(self.plan.sets)) if not mask >> (keys + place) & 1]),
+            tuple([tuple(sorted(lengths)) for lengths in self.lengths.get(mask, [])]),
+            self.tables[mask],
+        )
+
+    def _insert_plain(self, rows: list[int] | range) -> None:
+        """Rules without wildcards or conditions: the common case, a million times over."""
+        key_columns = [self.columns[access.field] for access in self.plan.keys]
+        table: dict[Any, Any] = {}
+        keys: Any
+        if not key_columns:
+            keys = [()] * len(rows)
+        elif len(key_columns) == 1:
+            keys = _in_order(key_columns[0], rows)
+        else:
+            keys = zip(*[_in_order(column, rows) for column in key_columns], strict=True)
+        if not self.plan.sets:
+            for rank, key in enumerate(keys):
+                table.setdefault(key, rank)
+        else:
+            names = _in_order(self.columns[self.plan.sets[0].field], rows)
+            for rank, (key, name) in enumerate(zip(keys, names, strict=True)):
+                leaf = table.get(key)
+                if leaf is None:
+                    table[key] = (name, rank)
+                elif name not in leaf:
+                    if leaf.__class__ is dict:
+                        leaf[name] = rank
+                    else:
+                        table[key] = _grown(leaf, name, rank)
+        if table:
+            self.tables[0] = table
+            self.lengths[0] = [set() for _ in self.plan.sets]
+
+    def _insert_each(self, rows: list[int] | range, mixed: list[str]) -> None:
+        seen: dict[tuple[str, ...], tuple[int, Expr] | None] = {}
+        mixed_columns = [self.columns[name] for name in mixed]
+        for rank, row in enumerate(rows):
+            values = tuple([column[row] for column in mixed_columns])
+            if values not in seen:
+                seen[values] = self._class_of(dict(zip(mixed, values, strict=True)))
+            rule_class = seen[values]
+            if rule_class is not None:
+                self._insert(rank, row, *rule_class)
+
+    def _class_of(self, values: dict[str, str]) -> tuple[int, Expr] | None:
+        """A rule's shape and what is left of its conditions; None when it can never match in this branch."""
+        conditions = {
+            field: parsed[values[field]] for field, parsed in self.conditions.items() if field in values
+        }
+        for expr in self.plan.statics:
+            if specialise(expr, values, conditions) == FALSE:
+                return None
+        residual = conjoin([specialise(expr, values, conditions) for expr in self.plan.residual])
+        if residual == FALSE:
+            return None
+        mask = 0
+        for place, access in enumerate(self.accesses):
+            if access.free_when is not None and specialise(access.free_when, values, conditions) == TRUE:
+                mask |= 1 << place
+        return mask, residual
+
+    def _insert(self, rank: int, row: int, mask: int, residual: Expr) -> None:
+        plan = self.plan
+        table = self.tables.setdefault(mask, {})
+        bound = [access for place, access in enumerate(plan.keys) if not mask >> place & 1]
+        sets = [access for place, access in enumerate(plan.sets) if not mask >> (len(plan.keys) + place) & 1]
+        lengths = self.lengths.setdefault(mask, [set() for _ in sets])
+        names: list[str] = []
+        for place, access in enumerate(sets):
+            value = self.columns[access.field][row]
+            if isinstance(access, PatternAccess):
+                pattern = compile_pattern(access.function, value)
+                if pattern.kind != "exact":
+                    lengths[place].add(len(pattern.literal))
+                if pattern.kind == "test":
+                    residual = conjoin([Call(access.function, (Token(access.token), Const(value))), residual])
+                value = probe_name(pattern.kind, pattern.literal)
+            names.append(value)
+        number = self.numbers.setdefault(residual, len(self.numbers))
+        if number:
+            self.residual_of[rank] = number
+        _place(table, [self._key(bound, row), *names], rank, self._same_residual(number))
+
+    def _key(self, bound: list[KeyAccess], row: int) -> Any:
+        values = tuple([self.columns[access.field][row] for access in bound])
+        return values[0] if len(values) == 1 else values
+
+    def _same_residual(self, number: int) -> Callable[[int], bool]:
+        return lambda rank: self.residual_of.get(rank, 0) == number
+
+
+def probe_name(kind: str, literal: str) -> str:
+    """The name under which a pattern stands in a leaf: `=` and the value, or `^` and the literal beginning."""
+    return ("=" if kind == "exact" else "^") + literal
+
+
+def _in_order(column: list[str], rows: list[int] | range) -> list[str]:
+    return column if isinstance(rows, range) else [column[row] for row in rows]
+
+
+def _grown(leaf: tuple[Any, ...], name: str, entry: Any) -> Any:
+    grown = (*leaf, name, entry)
+    return grown if len(grown) <= FLAT_LIMIT else dict(zip(grown[::2], grown[1::2], strict=True))
+
+
+def _place(store: Any, path: list[Any], rank: int, same: Callable[[int], bool]) -> None:
+    """Put `rank` at the end of `path`, unless an earlier rank with the same residual stands there."""
+    *inner, last = path
+    if len(path) == 2:
+        # One set: the leaf may be flat.
+        key, name = path
+        leaf = store.get(key)
+        if leaf is None:
+            store[key] = (name, rank)
+        elif leaf.__class__ is dict:
+            leaf[name] = _with_rank(leaf.get(name), rank, same)
+        elif name in leaf[::2]:
+            at = leaf.index(name) + 1
+            store[key] = (*leaf[:at], _with_rank(leaf[at], rank, same), *leaf[at + 1 :])
+        else:
+            store[key] = _grown(leaf, name, rank)
+        return
+    for step in inner:
+        store = store.setdefault(step, {})
+    store[last] = _with_rank(store.get(last), rank, same)
+
+
+def _with_rank(entry: Any, rank: int, same: Callable[[int], bool]) -> Any:
+    if entry is None:
+        return rank
+    ranks = entry if isinstance(entry, tuple) else (entry,)
+    return entry if any(same(before) for before in ranks) else (*ranks, rank)

@@ -1,0 +1,89 @@
+"""The snapshot: everything a decision needs, as immutable plain data.
+
+It holds dicts, tuples, strings, integers and small expression trees, and no Python code, so that another
+process can be given the same snapshot. Closures are built from it by `decide`.
+"""
+
+from array import array
+
+import msgspec
+
+from authz_sidecar.compile.access import PlanLine
+from authz_sidecar.compile.index import BranchIndex
+from authz_sidecar.compile.planner import describe_branch
+from authz_sidecar.compile.roles import RoleGraph
+from authz_sidecar.model.conf import Effect, Model, Section
+from authz_sidecar.model.expression import Expr
+from authz_sidecar.values import RuleTable
+
+
+class SectionIndex(msgspec.Struct, frozen=True):
+    """One selectable section (`r/p/e/m`, or `r2/p2/e2/m2`) in compiled form.
+
+    `order` maps a rank to its row in the rule table (None: the same number). Ranks below `denials` deny; where
+    denials and allowances mix in one order (priority effects) `effects` has a byte per rank, 1 for deny.
+    """
+
+    section: Section
+    branches: tuple[BranchIndex, ...]
+    order: "array[int] | None"
+    denials: int
+    effects: bytes | None
+    conditions: dict[str, dict[str, Expr]]
+
+    def row(self, rank: int) -> int:
+        """The row of the rule table that a rank stands for."""
+        return rank if self.order is None else self.order[rank]
+
+    def denies(self, rank: int) -> bool:
+        """Whether the rule of this rank denies."""
+        return bool(self.effects[rank]) if self.effects is not None else rank < self.denials
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """A compiled bundle: `tables` by ptype, `graphs` by role definition, `sections` by suffix."""
+
+    name: str
+    model: Model
+    tables: dict[str, RuleTable]
+    graphs: dict[str, RoleGraph]
+    sections: dict[str, SectionIndex]
+
+    @property
+    def rules(self) -> dict[str, RuleTable]:
+        """The rule table of each section."""
+        return {suffix: self.tables[index.section.ptype] for suffix, index in self.sections.items()}
+
+    def describe(self, suffix: str = "") -> list[list[PlanLine]]:
+        """What `authz-sidecar plan` prints, a list of lines for each branch of the section's matcher."""
+        index = self.sections[suffix]
+        described: list[list[PlanLine]] = []
+        for branch in index.branches:
+            lines = describe_branch(branch.plan, suffix)
+            residual = len(set(branch.residual_of.values()))
+            probes = sum(_entries(shape.table, len(shape.sets)) for shape in branch.shapes)
+            lines.append(
+                PlanLine(
+                    "scanned",
+                    f"{len(branch.shapes)} tables, {probes} entries; {len(branch.residual_of)} rules keep a condition",
+                    f"{residual} distinct conditions" if residual else "nothing is scanned",
+                )
+            )
+            described.append(lines)
+        return described
+
+
+def _entries(table: dict[object, object], depth: int) -> int:
+    """How many ranks a table holds (flat leaves count by pairs)."""
+    if not depth:
+        return sum(len(entry) if isinstance(entry, tuple) else 1 for entry in table.values())
+    total = 0
+    for leaf in table.values():
+        if isinstance(leaf, dict):
+            total += _entries(leaf, depth - 1)
+        elif isinstance(leaf, tuple):
+            total += sum(len(entry) if isinstance(entry, tuple) else 1 for entry in leaf[1::2])
+    return total
+
+
+__all__ = ["Effect", "PlanLine", "SectionIndex", "Snapshot"]

@@ -1,0 +1,5 @@
+"""Floor 3: `decide(snapshot, request) -> Decision`, and why. Pure: no I/O, no clock, no logging."""
+
+from authz_sidecar.decide.decider import Decider
+
+__all__ = ["Decider"]

@@ -1,0 +1,154 @@
+"""Who holds which role: closures over a role graph, cached within a bound."""
+
+from collections.abc import Callable, Iterator
+from operator import attrgetter
+from typing import Any
+
+from authz_sidecar.compile.roles import RoleGraph
+from authz_sidecar.decide.tokens import SOURCES
+from authz_sidecar.model.expression import Const, Token
+from authz_sidecar.model.patterns import compile_pattern, time_match
+from authz_sidecar.model.semantics import EvaluationError
+from authz_sidecar.values import Request
+
+# Closures kept per probe. A full cache is emptied: refilling costs about a microsecond an entry, while evicting one by
+# one would cost each request something.
+MAX_CACHED = 32_768
+
+
+def next_roles(graph: RoleGraph, name: str, domain: str, time: float) -> Iterator[str]:
+    """The roles directly above `name` in `domain`, in the order of the policy."""
+    for place in _domains(graph, domain):
+        held = graph.links.get(place)
+        if held is None:
+            continue
+        sources = [name]
+        if graph.names is not None:
+            sources += [pattern for pattern in graph.names.matching(name) if pattern != name]
+        for source in sources:
+            value = held.get(source, ())
+            for role in (value,) if isinstance(value, str) else value:
+                if graph.conditions:
+                    start, end = graph.conditions[place, source, role]
+                    if not time_match(start, end, time):
+                        continue
+                yield role
+    yield from graph.members.get(name, ())
+
+
+def _domains(graph: RoleGraph, domain: str) -> list[str]:
+    if graph.domains is None:
+        return [domain]
+    return [domain, *[pattern for pattern in graph.domains.matching(domain) if pattern != domain]]
+
+
+def held_roles(graph: RoleGraph, name: str, domain: str, time: float) -> frozenset[str]:
+    """All roles of `name` in `domain`, `name` itself included."""
+    if graph.names is None and graph.domains is None and not graph.conditions:
+        # Nearly every subject holds one role that inherits nothing: no walk is needed.
+        held = graph.links.get(domain)
+        role = held.get(name) if held is not None else None
+        if role is None:
+            if not graph.members:
+                return frozenset((name,))
+        elif isinstance(role, str) and held is not None and role not in held and not graph.members:
+            return frozenset((name, role))
+    found = {name}
+    waiting = [name]
+    while waiting:
+        for role in next_roles(graph, waiting.pop(), domain, time):
+            if role not in found:
+                found.add(role)
+                waiting.append(role)
+    return frozenset(found)
+
+
+def role_path(graph: RoleGraph, name: str, domain: str, time: float, target: str) -> tuple[str, ...]:
+    """The shortest way from `name` to `target`, both included; empty when there is none."""
+    before: dict[str, str] = {}
+    waiting = [name]
+    for current in waiting:
+        if current == target:
+            path = [current]
+            while path[-1] != name:
+                path.append(before[path[-1]])
+            return tuple(reversed(path))
+        for role in next_roles(graph, current, domain, time):
+            if role != name and role not in before:
+                before[role] = current
+                waiting.append(role)
+    return ()
+
+
+def has_link(graph: RoleGraph, name: str, role: str, domain: str, time: float) -> bool:
+    """`g(name, role, domain)` for any two names, as in Casbin: a name holds itself."""
+    if name == role:
+        return True
+    held = held_roles(graph, name, domain, time)
+    if role in held:
+        return True
+    if graph.names is None:
+        return False
+    function = graph.names.function
+    for pattern in held:
+        if pattern != name and compile_pattern(function, pattern).test(role):
+            return True
+    return False
+
+
+class RoleProbe:
+    """The roles that `name` holds in `domain` for a request, cached unless time matters.
+
+    `parts` are what a hot loop reads the cache with: the key of a request, the cache's `get`, and the function to
+    call when that gives None.
+    """
+
+    __slots__ = ("_cache", "_key", "_read_domain", "_read_name", "graph", "parts")
+
+    def __init__(self, graph: RoleGraph, name: Token | Const, domain: Token | Const | None) -> None:
+        self.graph = graph
+        self._read_name = _reader(name)
+        self._read_domain = _reader(domain)
+        self._cache: dict[Any, frozenset[str]] = {}
+        # The part of the request that the answer depends on is the key: the pair, or just one of the two.
+        if isinstance(name, Token) and isinstance(domain, Token):
+            self._key: Callable[[Request], Any] = attrgetter(SOURCES[name.name], SOURCES[domain.name])
+        else:
+            self._key = self._read_domain if isinstance(domain, Token) else self._read_name
+        self.parts = (self._key, self._cache.get, self._find)
+
+    def roles(self, request: Request) -> frozenset[str]:
+        """The roles, the name itself included."""
+        return self._cache.get(self._key(request)) or self._find(request)
+
+    def _find(self, request: Request) -> frozenset[str]:
+        graph = self.graph
+        found = held_roles(graph, self._read_name(request), self._read_domain(request), request.time)
+        if not graph.conditions:
+            if len(self._cache) >= MAX_CACHED:
+                self._cache.clear()
+            self._cache[self._key(request)] = found
+        return found
+
+
+def _no_roles(_: object) -> frozenset[str]:
+    return frozenset()
+
+
+NO_PROBE: tuple[Callable[[Request], Any], Callable[[Any], frozenset[str] | None], Callable[[Request], frozenset[str]]]
+NO_PROBE = (_no_roles, _no_roles, _no_roles)
+
+
+def _reader(side: Token | Const | None) -> Callable[[Request], str]:
+    if isinstance(side, Token):
+        read: Callable[[Request], str] = attrgetter(SOURCES[side.name])
+        return read
+    value = "" if side is None else str(side.value)
+    return lambda _request: value
+
+
+def require_text(value: object, what: str) -> str:
+    """`value`, which must be text to name a role or a domain."""
+    if not isinstance(value, str):
+        raise EvaluationError(f"{what} is not text")
+    return value

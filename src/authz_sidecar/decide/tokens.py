@@ -1,0 +1,81 @@
+"""How a request fills the tokens of a model (`r.sub`, `r.obj`…)."""
+
+from collections.abc import Callable, Mapping
+from operator import attrgetter
+from typing import Any
+
+from authz_sidecar.model.semantics import EvaluationError, kind_of
+from authz_sidecar.values import Request
+
+# The part of a Request that fills a token; a token that is not here comes from the request's context.
+SOURCES: Mapping[str, str] = {
+    "sub": "subject",
+    "dom": "company",
+    "domain": "company",
+    "tenant": "company",
+    "company": "company",
+    "obj": "object",
+    "type": "type",
+    "id": "id",
+    "owner": "owner",
+    "act": "action",
+    "context": "context",
+}
+OBJECT_PARTS = ("type", "id", "company", "owner")
+
+Getter = Callable[[Request], Any]
+
+
+def read_tokens(tokens: tuple[str, ...]) -> Getter:
+    """A function that gives the values of `tokens`: `()` for none, the value itself for one, else a tuple.
+
+    Every token must be one that the request itself fills.
+    """
+    if not tokens:
+        return _nothing
+    return attrgetter(*[SOURCES[token] for token in tokens])
+
+
+def _nothing(_request: Request) -> tuple[()]:
+    return ()
+
+
+def read_token(token: str) -> Getter:
+    """A function that gives the value of one token, from the request's parts or its context."""
+    source = SOURCES.get(token)
+    if source is not None:
+        return attrgetter(source)
+
+    def from_context(request: Request) -> Any:
+        try:
+            return request.context[token]
+        except KeyError:
+            raise EvaluationError(f"the request's context has no `{token}`") from None
+
+    return from_context
+
+
+def read_attribute(token: str, name: str) -> Getter:
+    """A function that gives `r.token.name`; it raises EvaluationError when the request has no such attribute."""
+    if token == "obj":
+        if name in OBJECT_PARTS:
+            return attrgetter(name)
+        return _from_map("object_attributes", name, "the object")
+    if token == "sub":
+        return _from_map("subject_attributes", name, "the subject")
+    value = read_token(token)
+    return lambda request: member(value(request), name, f"`r.{token}`")
+
+
+def _from_map(part: str, name: str, what: str) -> Getter:
+    read = attrgetter(part)
+    return lambda request: member(read(request), name, what)
+
+
+def member(container: Any, name: str, what: str) -> Any:
+    """`container.name` for a map; raises EvaluationError for anything else or a missing name."""
+    if not isinstance(container, Mapping):
+        raise EvaluationError(f"{what} is {kind_of(container)} and has no attribute `{name}`")
+    if name not in container:
+        raise EvaluationError(f"{what} has no attribute `{name}`")
+    return container[name]

@@ -1,0 +1,52 @@
+"""A path to a loaded bundle: read, checked, and named by its version."""
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from authz_sidecar.bundle.bundle import Bundle
+from authz_sidecar.bundle.parse import parse_bundle
+from authz_sidecar.sources.directory import read_directory
+from authz_sidecar.sources.git import policy_version
+from authz_sidecar.values.diagnostic import Diagnostic, Severity
+
+
+class LoadedBundle(msgspec.Struct, frozen=True):
+    """What a path gave: the bundle (None if any finding is an error), all findings sorted, and the version
+    ("" if the files could not be read)."""
+
+    bundle: Bundle | None
+    diagnostics: tuple[Diagnostic, ...]
+    policy_version: str
+
+    @property
+    def errors(self) -> tuple[Diagnostic, ...]:
+        """The findings that refuse the bundle."""
+        return tuple(d for d in self.diagnostics if d.severity is Severity.ERROR)
+
+
+def load_bundle(path: Path) -> LoadedBundle:
+    """Read and check the bundle at `path`. Raises nothing for what it meets there."""
+    files, unread = read_directory(path)
+    if files is None:
+        return LoadedBundle(None, tuple(unread), "")
+    with _collections_paused():
+        bundle, findings = parse_bundle(files, files.name)
+    diagnostics = sorted({*unread, *findings}, key=lambda diagnostic: diagnostic.sort_key)
+    return LoadedBundle(bundle, tuple(diagnostics), policy_version(path, files))
+
+
+@contextmanager
+def _collections_paused() -> Iterator[None]:
+    """Keep Python from searching for garbage while a bundle is built: nearly all that is made stays, and the
+    searches are a third of the work. The limits of a bundle bound what is made meanwhile."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -1,0 +1,1 @@
+"""gRPC: `authz.v1.AuthorizationService`, health and reflection on grpcio's asyncio server."""

@@ -1,0 +1,149 @@
+"""Between the messages of `authz.v1` and values."""
+
+from typing import Any
+
+from google.protobuf import struct_pb2
+
+from authz_sidecar._proto.authz.v1 import check_pb2, explain_pb2
+from authz_sidecar.engine import Answer
+from authz_sidecar.transports.grpc.errors import ErrorReason, InvalidCheckError, not_supported
+from authz_sidecar.values import Explanation, Reason, Request, Rule, Violation, build_request
+from authz_sidecar.values.request import MAX_ATTRIBUTE_NODES
+
+_REASONS = {reason: check_pb2.Reason.Value(f"REASON_{reason.name}") for reason in Reason}
+
+
+def read_check(message: check_pb2.CheckRequest, time: float) -> Request:
+    """The request that a message asks, at `time` (seconds since 1970-01-01 UTC).
+
+    Raises InvalidCheckError with all violations, or CallError for what is not supported yet.
+    """
+    subject = message.subject
+    if message.credential or message.on_behalf_of:
+        _refuse_identification(message)
+    thing = message.object
+    request, violations = build_request(
+        subject,
+        message.action,
+        type=thing.type,
+        id=thing.id,
+        company=thing.company,
+        owner=thing.owner,
+        subject_attributes=read_struct(message.subject_attributes) if message.HasField("subject_attributes") else {},
+        object_attributes=read_struct(thing.attributes) if thing.HasField("attributes") else {},
+        context=read_struct(message.context) if message.HasField("context") else {},
+        time=time,
+        section=message.section,
+    )
+    if request is None:
+        if not subject:
+            violations = tuple(
+                Violation("subject", "neither subject nor credential is set") if found.field == "subject" else found
+                for found in violations
+            )
+        raise InvalidCheckError(violations)
+    return request
+
+
+def _refuse_identification(message: check_pb2.CheckRequest) -> None:
+    """Raises for the ways of naming the subject that are not supported yet; an invalid mixture comes first."""
+    if message.credential:
+        if message.subject:
+            description = "both subject and credential are set; exactly one of them names the subject"
+            raise InvalidCheckError([Violation("credential", description)])
+        raise not_supported(ErrorReason.CREDENTIAL_NOT_SUPPORTED, "credential is not supported yet; set subject")
+    if not message.subject:
+        description = "neither subject nor credential is set"
+        raise InvalidCheckError([Violation("subject", description)])
+    raise not_supported(ErrorReason.ON_BEHALF_OF_NOT_SUPPORTED, "on_behalf_of is not supported yet")
+
+
+def read_struct(struct: struct_pb2.Struct) -> dict[str, Any]:
+    """A Struct as JSON values.
+
+    Reading stops once it has gone past the number of values that a request may hold, so that a message costs no
+    more than a request: `build_request` then refuses what was read. Its depth is bounded by protobuf's parser.
+    """
+    budget = MAX_ATTRIBUTE_NODES + 1
+
+    def read_map(source: struct_pb2.Struct) -> dict[str, Any]:
+        nonlocal budget
+        result: dict[str, Any] = {}
+        for key, value in source.fields.items():
+            if budget <= 0:
+                break
+            budget -= 1
+            result[key] = read_value(value)
+        return result
+
+    def read_list(source: struct_pb2.ListValue) -> list[Any]:
+        nonlocal budget
+        result: list[Any] = []
+        for value in source.values:
+            if budget <= 0:
+                break
+            budget -= 1
+            result.append(read_value(value))
+        return result
+
+    def read_value(value: struct_pb2.Value) -> Any:
+        kind = value.WhichOneof("kind")
+        if kind == "string_value":
+            return value.string_value
+        if kind == "number_value":
+            return value.number_value
+        if kind == "bool_value":
+            return value.bool_value
+        if kind == "struct_value":
+            return read_map(value.struct_value)
+        if kind == "list_value":
+            return read_list(value.list_value)
+        return None
+
+    return read_map(struct)
+
+
+def answer_message(answer: Answer, violations: tuple[Violation, ...] = ()) -> check_pb2.CheckResponse:
+    """An answer as a message; `violations` are those of an invalid item."""
+    decision = answer.decision
+    return check_pb2.CheckResponse(
+        allowed=decision.allowed,
+        reason=_REASONS[decision.reason],
+        policy_version=answer.policy_version,
+        directory_revision=answer.directory_revision,
+        decision_id=answer.decision_id,
+        violations=[violation.description for violation in violations],
+    )
+
+
+def explanation_message(answer: Answer, explanation: Explanation) -> explain_pb2.ExplainResponse:
+    """An explained answer as a message."""
+    return explain_pb2.ExplainResponse(
+        result=answer_message(answer),
+        rule=None if explanation.rule is None else rule_message(explanation.rule),
+        role_path=explanation.role_path,
+        roles=explanation.roles,
+        near_misses=[
+            explain_pb2.NearMiss(
+                rule=rule_message(miss.rule),
+                field=miss.field,
+                wanted=miss.wanted,
+                got=miss.got,
+                sentence=miss.sentence,
+            )
+            for miss in explanation.near_misses
+        ],
+        detail=explanation.decision.detail,
+    )
+
+
+def rule_message(rule: Rule) -> explain_pb2.Rule:
+    """A rule with its place as a message."""
+    return explain_pb2.Rule(
+        ptype=rule.ptype,
+        values=rule.values,
+        file=rule.span.file,
+        line=rule.span.line,
+        column=rule.span.column,
+        via=rule.via,
+    )

@@ -1,0 +1,93 @@
+"""Errors of calls: what a client is told, in the forms of google.rpc (AIP-193).
+
+A deny is no error. An error carries a status code, a sentence, an `ErrorInfo` that programs can act on, and for
+INVALID_ARGUMENT a `BadRequest` with each violation. The sentence is ours: no value of the request and no detail of
+a fault is repeated in it.
+"""
+
+import enum
+from collections.abc import Sequence
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+from authz_sidecar.values import Violation
+
+DOMAIN = "authz-sidecar"
+DETAILS_KEY = "grpc-status-details-bin"
+# Statuses travel in metadata, which clients bound at 8 kB. Violations beyond this many are counted only.
+MAX_VIOLATIONS = 20
+
+
+class ErrorReason(enum.StrEnum):
+    """The `reason` of an ErrorInfo: a closed set that clients may rely on."""
+
+    MALFORMED_MESSAGE = "MALFORMED_MESSAGE"
+    INVALID_CHECK = "INVALID_CHECK"
+    BATCH_TOO_LARGE = "BATCH_TOO_LARGE"
+    CREDENTIAL_NOT_SUPPORTED = "CREDENTIAL_NOT_SUPPORTED"
+    ON_BEHALF_OF_NOT_SUPPORTED = "ON_BEHALF_OF_NOT_SUPPORTED"
+    METHOD_NOT_SUPPORTED = "METHOD_NOT_SUPPORTED"
+    UNKNOWN_SERVICE = "UNKNOWN_SERVICE"
+    INTERNAL_ERROR = "INTERNAL_ERROR"
+
+
+class CallError(Exception):
+    """Ends a call with a status other than OK."""
+
+    def __init__(
+        self,
+        code: grpc.StatusCode,
+        message: str,
+        reason: ErrorReason,
+        violations: Sequence[Violation] = (),
+        metadata: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.reason = reason
+        self.violations = tuple(violations)
+        self.metadata = metadata or {}
+
+    def status(self) -> status_pb2.Status:
+        """The google.rpc.Status that travels with the call's own status; their code and message are equal."""
+        status = status_pb2.Status(code=self.code.value[0], message=self.message)
+        if self.violations:
+            bad_request = error_details_pb2.BadRequest()
+            for violation in self.violations[:MAX_VIOLATIONS]:
+                bad_request.field_violations.add(field=violation.field, description=violation.description)
+            status.details.add().Pack(bad_request)
+        info = error_details_pb2.ErrorInfo(reason=self.reason.value, domain=DOMAIN, metadata=self.metadata)
+        status.details.add().Pack(info)
+        return status
+
+
+class InvalidCheckError(CallError):
+    """A check that is invalid in itself. In a batch it becomes a denied item."""
+
+    def __init__(self, violations: Sequence[Violation]) -> None:
+        shown = [violation.description for violation in violations[:MAX_VIOLATIONS]]
+        if len(violations) > MAX_VIOLATIONS:
+            shown.append(f"and {len(violations) - MAX_VIOLATIONS} more")
+        message = "; ".join(shown)
+        super().__init__(grpc.StatusCode.INVALID_ARGUMENT, message, ErrorReason.INVALID_CHECK, violations)
+
+    def inside(self, field: str) -> "InvalidCheckError":
+        """The same for a check that lies in `field` of the request message."""
+        return InvalidCheckError([Violation(f"{field}.{found.field}", found.description) for found in self.violations])
+
+
+def not_supported(reason: ErrorReason, message: str) -> CallError:
+    """What the sidecar cannot honour yet is refused, never ignored."""
+    return CallError(grpc.StatusCode.UNIMPLEMENTED, message, reason)
+
+
+def malformed_message() -> CallError:
+    """Bytes that are no message of the type that the method takes."""
+    return CallError(grpc.StatusCode.INVALID_ARGUMENT, "the message does not parse", ErrorReason.MALFORMED_MESSAGE)
+
+
+def internal_error() -> CallError:
+    """A fault of ours. The client learns nothing more; the log has the detail."""
+    return CallError(grpc.StatusCode.INTERNAL, "internal error", ErrorReason.INTERNAL_ERROR)

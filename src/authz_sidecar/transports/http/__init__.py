@@ -1,0 +1,1 @@
+"""HTTP: what orchestrators ask on the second port."""

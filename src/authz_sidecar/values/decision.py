@@ -1,0 +1,69 @@
+"""What the engine answers: a decision, its reason, and on demand its explanation."""
+
+import enum
+
+import msgspec
+
+from authz_sidecar.values.rule import Rule
+
+
+class Reason(enum.IntEnum):
+    """Why a decision came out as it did: a closed set, numbered as `authz.v1.Reason` on the wire."""
+
+    ALLOWED_BY_RULE = 1
+    DENIED_BY_RULE = 2
+    NO_MATCHING_RULE = 3
+    NO_ROLE_IN_COMPANY = 4
+    UNKNOWN_SUBJECT = 5
+    INVALID_REQUEST = 6
+    EVALUATION_ERROR = 7
+    NO_POLICY = 8
+    # Only under `e = !some(where (p.eft == deny))`, which allows whatever no rule denies.
+    ALLOWED_WITHOUT_RULE = 9
+
+    @property
+    def label(self) -> str:
+        """The name used in YAML, on the command line and in metrics: `no_matching_rule`."""
+        return self.name.lower()
+
+
+class Decision(msgspec.Struct, frozen=True, gc=False):
+    """The answer to one request.
+
+    `rule` is the index of the deciding rule in the snapshot's rule table (-1: none decided);
+    `detail` is a sentence for an operator, set with EVALUATION_ERROR and INVALID_REQUEST.
+    """
+
+    allowed: bool
+    reason: Reason
+    rule: int = -1
+    detail: str = ""
+
+
+class NearMiss(msgspec.Struct, frozen=True):
+    """A rule that failed on exactly one field.
+
+    `field` is the policy field (or the condition's text) that failed; `wanted` what the rule says,
+    `got` what the request said; `sentence` says it for people.
+    """
+
+    rule: Rule
+    field: str
+    wanted: str
+    got: str
+    sentence: str
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """Why: the decision, the deciding rule with its place, the role path, and the nearest misses.
+
+    `role_path` runs from the subject to the rule's subject, both included, then through the roles that
+    the grant was inherited from; empty when no rule decided. `roles` are all roles (the subject itself
+    excluded) that the subject holds for this request, sorted.
+    """
+
+    decision: Decision
+    rule: Rule | None = None
+    role_path: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    near_misses: tuple[NearMiss, ...] = ()

@@ -1,0 +1,59 @@
+"""Bundles on disk and the real command, run as its users run it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command_line import RBAC_MODEL, RBAC_POLICY, Run, WriteBundle
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Run `python -m authz_sidecar` with arguments, in the test's own directory and a bare environment."""
+
+    def start(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("AUTHZ_")}
+        for name in ("NO_COLOR", "FORCE_COLOR"):
+            kept.pop(name, None)
+        return subprocess.run(
+            [sys.executable, "-m", "authz_sidecar", *arguments],
+            cwd=tmp_path,
+            env=kept | dict(env or {}),
+            capture_output=True,
+            encoding="utf-8",
+            timeout=60,
+            check=False,
+        )
+
+    return start
+
+
+@pytest.fixture
+def write_bundle(tmp_path: Path) -> WriteBundle:
+    """Write files into a directory below the test's own and return it."""
+
+    def write(files: Mapping[str, str | bytes], name: str = "policies") -> Path:
+        root = tmp_path / name
+        for file, content in files.items():
+            path = root / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+        return root
+
+    return write
+
+
+@pytest.fixture
+def rbac(write_bundle: WriteBundle) -> Path:
+    """A plain Casbin bundle with roles, as `policies/`."""
+    return write_bundle({"model.conf": RBAC_MODEL, "policy.csv": RBAC_POLICY})
+
+
+@pytest.fixture
+def default_policies() -> str:
+    """The repository's own bundle, a YAML one with policy tests."""
+    return str(Path(__file__).parents[2] / "policies")

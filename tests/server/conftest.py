@@ -1,0 +1,14 @@
+"""One sidecar for all tests that only ask."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.server.sidecar import Sidecar, running_sidecar
+
+
+@pytest.fixture(scope="session")
+def sidecar() -> Iterator[Sidecar]:
+    """A running sidecar on the bundle of the server tests; it is stopped at the end, and must end well."""
+    with running_sidecar() as running:
+        yield running
