@@ -14,6 +14,9 @@ settings.register_profile("usual", max_examples=200, deadline=None, suppress_hea
 settings.register_profile("long", settings.get_profile("usual"), max_examples=20_000)
 settings.load_profile("usual")
 
+# grpcio's core writes notes about lost connections to standard error, which several tests provoke.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
 IN_CI = os.environ.get("CI", "") not in {"", "0", "false"}
 
 

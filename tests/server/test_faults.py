@@ -108,6 +108,34 @@ def test_a_fault_is_internal_and_never_an_allow(caplog: pytest.LogCaptureFixture
     assert caplog.text.count("db.internal") >= len(failures)
 
 
+def test_calls_over_the_limit_are_refused_at_once() -> None:
+    """A call beyond the bound on calls in flight is RESOURCE_EXHAUSTED, and one is taken again when another ends."""
+
+    async def crowd() -> None:
+        server = GrpcServer(Engine(), Limits(calls=2), FREE)
+        address = await server.start()
+        async with grpc.aio.insecure_channel(str(address)) as channel:
+            stub = AuthorizationServiceStub(channel)
+            watches = [health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest()) for _ in range(2)]
+            for watch in watches:
+                await watch.read()
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await stub.Check(check_of(), timeout=10)
+            assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        async with grpc.aio.insecure_channel(str(address)) as channel:
+            stub = AuthorizationServiceStub(channel)
+            while True:
+                try:
+                    await stub.Check(check_of(), timeout=10)
+                    break
+                except grpc.aio.AioRpcError as error:
+                    if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+                        raise
+        await server.stop(0)
+
+    asyncio.run(crowd())
+
+
 def test_readyz_says_why_not() -> None:
     """`/readyz` is 503 without a policy and says so."""
 

@@ -207,11 +207,22 @@ def test_options_come_from_the_environment() -> None:
         assert sidecar.stub.Check(check_of()).allowed
 
 
+def has_ipv6_loopback() -> bool:
+    """Whether this machine has the address `::1`."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
 def test_ipv6_addresses_are_written_in_brackets() -> None:
-    """The ready line writes an IPv6 address as it is given: in brackets."""
-    if not socket.has_ipv6:
-        pytest.skip("needs IPv6")
-    with running_sidecar(ports=("--grpc", "[::1]:0", "--http", "[::1]:0")) as sidecar:
+    """The ready line writes an IPv6 address as it is given, in brackets; so does the refusal where there is none."""
+    ports = ("--grpc", "[::1]:0", "--http", "[::1]:0")
+    if not has_ipv6_loopback():
+        assert "cannot listen on `[::1]:0`" in refusal(ports=ports)
+        return
+    with running_sidecar(ports=ports) as sidecar:
         assert sidecar.grpc.startswith("[::1]:")
         assert sidecar.stub.Check(check_of()).allowed
         assert sidecar.get("/healthz")[0] == 200

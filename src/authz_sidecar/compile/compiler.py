@@ -57,12 +57,10 @@ def compile_bundle(bundle: Bundle) -> tuple[Snapshot | None, list[Diagnostic]]:
             continue
         order = _order(section, table, bundle)
         rows, denials, effects = _by_effect(section, table, order)
-        branches = tuple(
-            [build_branch(plan, table, section.fields, rows, conditions) for plan in plans[suffix]]
-        )
+        indexes = [build_branch(plan, table, section.fields, rows, conditions) for plan in plans[suffix]]
         sections[suffix] = SectionIndex(
             section,
-            branches,
+            tuple(indexes),
             None if isinstance(rows, range) else array("I", rows),
             denials,
             effects,

@@ -8,6 +8,7 @@ rank that matches decides, which is what Casbin's effects come to once rules are
 which the effect reads them (see `compile.index`).
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from authz_sidecar.compile.access import PatternAccess, RoleAccess
@@ -19,18 +20,26 @@ from authz_sidecar.decide.explain import explain_decision
 from authz_sidecar.decide.roles import NO_PROBE, RoleProbe
 from authz_sidecar.decide.tokens import SOURCES, read_tokens
 from authz_sidecar.model.conf import Effect
-from authz_sidecar.model.expression import And, Const, Token
+from authz_sidecar.model.expression import Token
 from authz_sidecar.model.semantics import EvaluationError
 from authz_sidecar.values import Decision, Explanation, Reason, Request
 
+Decide = Callable[[Request], Decision]
 NO_RANK = 1 << 62
 # Conditions kept as closures per branch; a policy may carry a different one in every rule.
 MAX_CONDITIONS = 16_384
+# Python 3.11 looks a member of an enum up through a descriptor, at several times the cost of a name.
+_ALLOWED, _DENIED = Reason.ALLOWED_BY_RULE, Reason.DENIED_BY_RULE
 DENIALS = {reason: Decision(False, reason) for reason in Reason}
 
 
 class Decider:
-    """Decides and explains requests on one snapshot. Neither raises on any `Request`."""
+    """Decides and explains requests on one snapshot. Neither raises on any `Request`.
+
+    `decide` gives the decision on a request; an unknown section, or a token that nothing fills, is INVALID_REQUEST.
+    """
+
+    decide: Decide
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
@@ -38,13 +47,12 @@ class Decider:
         self._sections = {
             suffix: SectionDecider(snapshot, index, evaluator) for suffix, index in snapshot.sections.items()
         }
+        # With one section, which is nearly always, there is nothing to select and one call less.
+        self.decide = self._sections[""].decide if len(self._sections) == 1 else self._decide_in_section
 
-    def decide(self, request: Request) -> Decision:
-        """The decision on `request`; an unknown section or a token that nothing fills is INVALID_REQUEST."""
+    def _decide_in_section(self, request: Request) -> Decision:
         section = self._sections.get(request.section)
-        if section is None:
-            return Decision(False, Reason.INVALID_REQUEST, -1, f"the model has no section `{request.section}`")
-        return section.decide(request)
+        return section.decide(request) if section is not None else _unknown_section(request)
 
     def explain(self, request: Request) -> Explanation:
         """The decision with its grounds; slower than deciding, as it may look at every rule."""
@@ -62,6 +70,10 @@ class Decider:
         return tuple([token for token in section.context_tokens if token not in request.context])
 
 
+def _unknown_section(request: Request) -> Decision:
+    return Decision(False, Reason.INVALID_REQUEST, -1, f"the model has no section `{request.section}`")
+
+
 class _Branch:
     """A branch of the matcher with its closures: what `SectionDecider` walks for each request."""
 
@@ -71,13 +83,11 @@ class _Branch:
         self.index = index
         self.evaluator = evaluator
         guards = index.plan.guards
-        self.guard: Condition | None = evaluator.condition(And(guards)) if guards else None
+        self.guard: Condition | None = evaluator.guard(guards) if guards else None
         self.probes = probes
         self.residual_of = index.residual_of
         self.conditions: dict[int, Condition] = {}
-        self.shapes = [
-            (read_tokens(shape.keys), shape.table.get, bool(shape.sets), shape) for shape in index.shapes
-        ]
+        self.shapes = [(read_tokens(shape.keys), shape.table.get, bool(shape.sets)) for shape in index.shapes]
         # At most one set, that one a role set, and no condition that may fail: candidates can be tried as
         # they are found, in any order.
         self.plain = (
@@ -112,13 +122,15 @@ class _Branch:
 
 
 class SectionDecider:
-    """Decides on one section of the model."""
+    """Decides on one section of the model with `decide`."""
 
     def __init__(self, snapshot: Snapshot, index: SectionIndex, evaluator: Evaluator) -> None:
         self.index = index
         self.evaluator = evaluator
         self.context_tokens = tuple([token for token in index.section.tokens if token not in SOURCES])
-        probes: dict[tuple[str, Token | Const, Token | Const | None], RoleProbe] = {}
+        self._table = snapshot.tables[index.section.ptype]
+        fields = index.section.fields
+        probes: dict[RoleAccess, RoleProbe] = {}
         self._branches: list[_Branch] = []
         for branch in index.branches:
             branch_probes: list[RoleProbe | None] = []
@@ -126,80 +138,90 @@ class SectionDecider:
                 if not isinstance(access, RoleAccess):
                     branch_probes.append(None)
                     continue
-                key = (access.definition, access.name, access.domain)
-                if key not in probes:
-                    graph = snapshot.graphs[access.definition]
-                    probes[key] = RoleProbe(graph, access.name, access.domain)
-                branch_probes.append(probes[key])
+                if access not in probes:
+                    named = frozenset(self._table.columns[fields.index(access.field)])
+                    probes[access] = RoleProbe(snapshot.graphs[access.definition], access, named)
+                branch_probes.append(probes[access])
             self._branches.append(_Branch(branch, evaluator, branch_probes))
-        self._plain = [
+        self._subjects = _SubjectFacts(snapshot, index, probes)
+        plain = not self.context_tokens and all(branch.plain for branch in self._branches)
+        self.decide: Decide = self._plain_decide() if plain else self._decide_general
+
+    def _plain_decide(self) -> Decide:
+        """The decision for matchers whose branches are all plain: one pass, no lists, no calls but look-ups."""
+        suffix = self.index.section.suffix
+        by_rank = self._by_rank
+        without_rule = self._without_rule
+        # Every rule allows and a rank is a row: no more to look up once the rank is known.
+        rank_is_row = self.index.order is None and self.index.effects is None and not self.index.denials
+        by_rule = _ALLOWED
+        no_match = DENIALS[Reason.NO_MATCHING_RULE]
+        if self.index.section.effect is Effect.DENY_OVERRIDE and len(self._table):
+            no_match = Decision(True, Reason.ALLOWED_WITHOUT_RULE)
+        branches = [
             (
-                branch.guard,
                 *(branch.probes[0].parts if branch.probes and branch.probes[0] else NO_PROBE),
+                branch.guard,
                 branch.shapes,
                 branch.residual_of,
                 branch.condition,
             )
             for branch in self._branches
-            if branch.plain
         ]
-        self._general = [(number, branch) for number, branch in enumerate(self._branches) if not branch.plain]
-        self._table = snapshot.tables[index.section.ptype]
-        self._allows_all = index.order is None and index.effects is None and not index.denials
-        self._subjects = _SubjectFacts(snapshot, index, probes)
 
-    def decide(self, request: Request) -> Decision:
-        """The decision of this section on `request`."""
-        if self.context_tokens:
-            for token in self.context_tokens:
-                if token not in request.context:
-                    return Decision(False, Reason.INVALID_REQUEST, -1, f"nothing fills the request token `{token}`")
-        if self._general:
-            return self._decide_general(request)
-        best = NO_RANK
-        for guard, held_by, cached, find, shapes, residual_of, condition in self._plain:
-            if guard is not None and not guard(request):
-                continue
-            held = None
-            for key, get, has_set, _ in shapes:
-                leaf = get(key(request))
-                if leaf is None:
+        def decide(request: Request) -> Decision:
+            if request.section != suffix:
+                return _unknown_section(request)
+            best = NO_RANK
+            known = False
+            for held_by, cached, find, guard, shapes, residual_of, condition in branches:
+                held = cached(held_by(request))
+                if held is None:
+                    held = find(request)
+                if not held or (guard is not None and not guard(request)):
                     continue
-                if has_set:
-                    if held is None:
-                        # The cache is read here, not behind a call: a call costs as much as the look-up.
-                        held = cached(held_by(request))
-                        if held is None:
-                            held = find(request)
-                    if leaf.__class__ is tuple:
-                        if len(leaf) == 2:
-                            ranks = leaf[1:] if leaf[0] in held else ()
-                        else:
-                            ranks = [leaf[at + 1] for at in range(0, len(leaf), 2) if leaf[at] in held]
-                    elif len(leaf) < len(held):
-                        ranks = [rank for name, rank in leaf.items() if name in held]
+                known = True
+                for key, get, has_set in shapes:
+                    leaf = get(key(request))
+                    if leaf is None:
+                        continue
+                    if not has_set:
+                        best = _better(leaf, best, request, residual_of, condition)
+                    elif leaf.__class__ is tuple:
+                        entries = iter(leaf)
+                        for name in entries:
+                            rank = next(entries)
+                            if name in held:
+                                if residual_of or rank.__class__ is tuple:
+                                    best = _better(rank, best, request, residual_of, condition)
+                                elif rank < best:
+                                    best = rank
+                    elif len(held) <= len(leaf):
+                        for name in held:
+                            rank = leaf.get(name)
+                            if rank is None:
+                                continue
+                            if residual_of or rank.__class__ is tuple:
+                                best = _better(rank, best, request, residual_of, condition)
+                            elif rank < best:
+                                best = rank
                     else:
-                        ranks = [leaf[name] for name in held if name in leaf]
-                else:
-                    ranks = (leaf,)
-                for rank in ranks:
-                    if rank.__class__ is tuple:
-                        for one in rank:
-                            if one < best and (one not in residual_of or condition(residual_of[one])(request)):
-                                best = one
-                    elif rank < best and (
-                        not residual_of or rank not in residual_of or condition(residual_of[rank])(request)
-                    ):
-                        best = rank
-        if best != NO_RANK:
-            if self._allows_all:
-                return Decision(True, Reason.ALLOWED_BY_RULE, best)
-            return self._by_rank(best)
-        return self._without_rule(request)
+                        for rank in _ranks(leaf, [held]):
+                            best = _better(rank, best, request, residual_of, condition)
+            if best != NO_RANK:
+                return Decision(True, by_rule, best) if rank_is_row else by_rank(best)
+            return no_match if known else without_rule(request)
+
+        return decide
 
     def _decide_general(self, request: Request) -> Decision:
         """The same for matchers with patterns, several role sets or conditions that may fail: candidates are
         collected first, and their conditions then tried in the order of the rules."""
+        if request.section != self.index.section.suffix:
+            return _unknown_section(request)
+        for token in self.context_tokens:
+            if token not in request.context:
+                return Decision(False, Reason.INVALID_REQUEST, -1, f"nothing fills the request token `{token}`")
         pending: list[tuple[int, int]] = []
         found: list[tuple[int, int]] = []
         for number, branch in enumerate(self._branches):
@@ -221,7 +243,7 @@ class SectionDecider:
         """Collect a branch's candidates as (rank, number of the branch): those that match as they are into `found`,
         those with a condition left into `pending`."""
         residual_of = branch.residual_of
-        for key, get, _, shape in branch.shapes:
+        for (key, get, _), shape in zip(branch.shapes, branch.index.shapes, strict=True):
             leaf = get(key(request))
             if leaf is not None:
                 for rank in _ranks(leaf, branch.set_values(shape, request)):
@@ -266,14 +288,26 @@ class SectionDecider:
         return self._without_rule(request)
 
     def _by_rank(self, rank: int) -> Decision:
-        if self.index.denies(rank):
-            return Decision(False, Reason.DENIED_BY_RULE, self.index.row(rank))
-        return Decision(True, Reason.ALLOWED_BY_RULE, self.index.row(rank))
+        index = self.index
+        row = rank if index.order is None else index.order[rank]
+        if index.denies(rank):
+            return Decision(False, _DENIED, row)
+        return Decision(True, _ALLOWED, row)
 
     def _without_rule(self, request: Request) -> Decision:
         if self.index.section.effect is Effect.DENY_OVERRIDE and len(self._table):
             return Decision(True, Reason.ALLOWED_WITHOUT_RULE)
         return DENIALS[self._subjects.reason(request)]
+
+
+def _better(
+    entry: Any, best: int, request: Request, residual_of: dict[int, int], condition: Callable[[int], Condition]
+) -> int:
+    """The smaller of `best` and the smallest rank of `entry` whose condition, if it keeps one, holds."""
+    for rank in entry if entry.__class__ is tuple else (entry,):
+        if rank < best and (rank not in residual_of or condition(residual_of[rank])(request)):
+            best = rank
+    return best
 
 
 def _ranks(leaf: Any, values: list[frozenset[str]]) -> list[int]:
@@ -309,7 +343,7 @@ class _SubjectFacts:
         self,
         snapshot: Snapshot,
         index: SectionIndex,
-        probes: dict[tuple[str, Token | Const, Token | Const | None], RoleProbe],
+        probes: dict[RoleAccess, RoleProbe],
     ) -> None:
         fields = index.section.fields
         table = snapshot.tables[index.section.ptype]
@@ -323,10 +357,11 @@ class _SubjectFacts:
             ]
             if not by_key and not by_role:
                 self._tells = False
-            for access in (*by_key, *by_role):
-                self._named.update(table.columns[fields.index(access.field)])
+            for key in by_key:
+                self._named.update(table.columns[fields.index(key.field)])
             for access in by_role:
-                probe = probes[access.definition, access.name, access.domain]
+                self._named.update(table.columns[fields.index(access.field)])
+                probe = probes[access]
                 if probe.graph.names is not None:
                     self._tells = False
                 if probe not in self._probes:
@@ -337,7 +372,7 @@ class _SubjectFacts:
         if not self._tells:
             return Reason.NO_MATCHING_RULE
         for probe in self._probes:
-            if len(probe.roles(request)) > 1:
+            if len(probe.all_roles(request)) > 1:
                 return Reason.NO_MATCHING_RULE
         subject = request.subject
         if subject in self._named:

@@ -9,7 +9,7 @@ from typing import Any
 
 from authz_sidecar.compile.roles import RoleGraph
 from authz_sidecar.decide.roles import has_link, require_text
-from authz_sidecar.decide.tokens import Getter, member, read_attribute, read_token
+from authz_sidecar.decide.tokens import SOURCES, Getter, member, read_attribute, read_token, read_tokens
 from authz_sidecar.model.expression import (
     And,
     Arithmetic,
@@ -78,6 +78,13 @@ class Evaluator:
 
         return must_be_boolean
 
+    def guard(self, conjuncts: tuple[Expr, ...]) -> Condition:
+        """A function that is true (or merely non-empty) when all of `conjuncts` hold."""
+        match conjuncts:
+            case (Compare("!=", Token(token), Const("")),) if token in SOURCES:
+                return read_token(token)
+        return self.condition(And(conjuncts))
+
     def value(self, expr: Expr) -> Getter:
         """A function that gives the value of `expr`; it raises EvaluationError when it has none."""
         match expr:
@@ -91,6 +98,14 @@ class Evaluator:
                 inner = self.value(base)
                 what = f"`{write_expression(base)}`"
                 return lambda request: member(inner(request), name, what)
+            case Compare("==", Token(left), Token(right)) if left in SOURCES and right in SOURCES:
+                both = read_tokens((left, right))
+
+                def equal(request: Request) -> bool:
+                    one, other = both(request)
+                    return bool(one == other)
+
+                return equal
             case Compare(op, left, right):
                 read_left, read_right = self.value(left), self.value(right)
                 if op == "==":

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from operator import attrgetter
 from typing import Any
 
+from authz_sidecar.compile.access import RoleAccess
 from authz_sidecar.compile.roles import RoleGraph
 from authz_sidecar.decide.tokens import SOURCES
 from authz_sidecar.model.expression import Const, Token
@@ -97,16 +98,19 @@ def has_link(graph: RoleGraph, name: str, role: str, domain: str, time: float) -
 
 
 class RoleProbe:
-    """The roles that `name` holds in `domain` for a request, cached unless time matters.
+    """The roles that a request's subject (or object) holds and that some rule names, cached unless time matters.
 
-    `parts` are what a hot loop reads the cache with: the key of a request, the cache's `get`, and the function to
-    call when that gives None.
+    A name that no rule is about cannot lead to a rule, so most closures shrink to one role, and to none for a subject
+    of another company. `parts` are what a hot loop reads the cache with: the key of a request, the cache's
+    `get`, and the function to call when that gives None.
     """
 
-    __slots__ = ("_cache", "_key", "_read_domain", "_read_name", "graph", "parts")
+    __slots__ = ("_cache", "_key", "_named", "_read_domain", "_read_name", "graph", "parts")
 
-    def __init__(self, graph: RoleGraph, name: Token | Const, domain: Token | Const | None) -> None:
+    def __init__(self, graph: RoleGraph, access: RoleAccess, named: frozenset[str]) -> None:
+        name, domain = access.name, access.domain
         self.graph = graph
+        self._named = named
         self._read_name = _reader(name)
         self._read_domain = _reader(domain)
         self._cache: dict[Any, frozenset[str]] = {}
@@ -118,25 +122,33 @@ class RoleProbe:
         self.parts = (self._key, self._cache.get, self._find)
 
     def roles(self, request: Request) -> frozenset[str]:
-        """The roles, the name itself included."""
-        return self._cache.get(self._key(request)) or self._find(request)
+        """The roles that some rule names, the name itself included if one does."""
+        found = self._cache.get(self._key(request))
+        return self._find(request) if found is None else found
+
+    def all_roles(self, request: Request) -> frozenset[str]:
+        """All roles, the name itself included."""
+        return held_roles(self.graph, self._read_name(request), self._read_domain(request), request.time)
 
     def _find(self, request: Request) -> frozenset[str]:
-        graph = self.graph
-        found = held_roles(graph, self._read_name(request), self._read_domain(request), request.time)
-        if not graph.conditions:
+        found = self.all_roles(request) & self._named
+        if not self.graph.conditions:
             if len(self._cache) >= MAX_CACHED:
                 self._cache.clear()
             self._cache[self._key(request)] = found
         return found
 
 
-def _no_roles(_: object) -> frozenset[str]:
-    return frozenset()
+_ANYONE = frozenset(("",))
 
 
+def _anyone(_: object) -> frozenset[str]:
+    return _ANYONE
+
+
+# What stands in for a probe's `parts` where a matcher asks for no roles.
 NO_PROBE: tuple[Callable[[Request], Any], Callable[[Any], frozenset[str] | None], Callable[[Request], frozenset[str]]]
-NO_PROBE = (_no_roles, _no_roles, _no_roles)
+NO_PROBE = (_anyone, _anyone, _anyone)
 
 
 def _reader(side: Token | Const | None) -> Callable[[Request], str]:
