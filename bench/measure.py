@@ -49,10 +49,3 @@ def settle() -> None:
     """What a server does after a load: collect once, then keep what lives out of later collections."""
     gc.collect()
     gc.freeze()
-
-
-def print_table(rows: Sequence[tuple[str, str, str]]) -> None:
-    """Figure, target, result."""
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    for row in rows:
-        print("| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |")

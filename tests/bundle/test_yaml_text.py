@@ -79,7 +79,12 @@ def test_places_are_counted_in_characters() -> None:
     [
         pytest.param(
             "a: 1\nb: 2\na: 3\n",
-            ("x.yaml:3:1", "yaml-duplicate-key", "the key `a` is given twice", "remove one of them; the first is on line 1"),
+            (
+                "x.yaml:3:1",
+                "yaml-duplicate-key",
+                "the key `a` is given twice",
+                "remove one of them; the first is on line 1",
+            ),
             id="duplicate key",
         ),
         pytest.param(
@@ -98,7 +103,9 @@ def test_places_are_counted_in_characters() -> None:
             id="second document",
         ),
         pytest.param("- a\n", ("x.yaml:1:1", "yaml-document", "the file holds no mapping", MAPPING_HELP), id="list"),
-        pytest.param("# only\n", ("x.yaml:1:1", "yaml-document", "the file holds no mapping", MAPPING_HELP), id="empty"),
+        pytest.param(
+            "# only\n", ("x.yaml:1:1", "yaml-document", "the file holds no mapping", MAPPING_HELP), id="empty"
+        ),
         pytest.param(
             "a: 1\n<<: {b: 2}\n",
             (
@@ -111,7 +118,12 @@ def test_places_are_counted_in_characters() -> None:
         ),
         pytest.param(
             "a: !secret b\n",
-            ("x.yaml:1:4", "yaml-tag", "the tag `!secret` is not taken", "remove the tag; put a value in quotes to make it text"),
+            (
+                "x.yaml:1:4",
+                "yaml-tag",
+                "the tag `!secret` is not taken",
+                "remove the tag; put a value in quotes to make it text",
+            ),
             id="tag",
         ),
         pytest.param(
@@ -125,7 +137,9 @@ def test_places_are_counted_in_characters() -> None:
             id="tag of a mapping",
         ),
         pytest.param(
-            "1: a\n", ("x.yaml:1:1", "yaml-key", "the key `1` is not text", 'put it in quotes: `"1":`'), id="number as key"
+            "1: a\n",
+            ("x.yaml:1:1", "yaml-key", "the key `1` is not text", 'put it in quotes: `"1":`'),
+            id="number as key",
         ),
         pytest.param(
             "true: a\n",
@@ -133,13 +147,19 @@ def test_places_are_counted_in_characters() -> None:
             id="boolean as key",
         ),
         pytest.param(
-            "? [a]\n: b\n", ("x.yaml:1:3", "yaml-key", "a key is a list or a mapping", "write the key as text"), id="list as key"
+            "? [a]\n: b\n",
+            ("x.yaml:1:3", "yaml-key", "a key is a list or a mapping", "write the key as text"),
+            id="list as key",
         ),
         pytest.param(
-            "a: &k x\n*k : b\n", ("x.yaml:2:1", "yaml-key", "a key is an alias", "write the key as text"), id="alias as key"
+            "a: &k x\n*k : b\n",
+            ("x.yaml:2:1", "yaml-key", "a key is an alias", "write the key as text"),
+            id="alias as key",
         ),
         pytest.param(
-            "a: *b\n", ("x.yaml:1:4", "yaml-alias", "the alias `*b` has no anchor before it", ALIAS_HELP), id="unknown alias"
+            "a: *b\n",
+            ("x.yaml:1:4", "yaml-alias", "the alias `*b` has no anchor before it", ALIAS_HELP),
+            id="unknown alias",
         ),
         pytest.param(
             "a: &b [*b]\n",
@@ -271,7 +291,12 @@ def test_aliases_cannot_grow_without_bound() -> None:
     lines += [f"a{n}: &a{n} [" + ",".join([f"*a{n - 1}"] * 10) + "]" for n in range(1, 9)]
     root, [finding] = parse("\n".join(lines))
     assert root is None
-    assert finding == ("x.yaml:5:38", "yaml-alias", "aliases expand to more than 100,000 values", "write the values out")
+    assert finding == (
+        "x.yaml:5:38",
+        "yaml-alias",
+        "aliases expand to more than 100,000 values",
+        "write the values out",
+    )
 
 
 def test_anchors_and_aliases_are_counted() -> None:

@@ -15,7 +15,7 @@ from authz_sidecar.decide import Decider
 from authz_sidecar.values import Request
 
 
-class Text(str):
+class Text(str):  # noqa: SLOT000 - the point is that it takes any attribute
     """Text with attributes: what a request token is to pycasbin when a matcher reads both."""
 
     def __new__(cls, value: str, attributes: Mapping[str, Any]) -> "Text":
@@ -83,7 +83,7 @@ def values_of(tokens: tuple[str, ...], request: Request) -> list[Any]:
 
 
 def judge(made: casbin.Enforcer, request: Request) -> bool:
-    """pycasbin's decision; raises Raised when it raises."""
+    """Pycasbin's decision; raises Raised when it raises."""
     tokens = tuple(token.split("_", 1)[1] for token in made.model["r"]["r" + request.section].tokens)
     values = values_of(tokens, request)
     if request.section:

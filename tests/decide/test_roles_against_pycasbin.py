@@ -109,7 +109,10 @@ def test_domain_patterns_cover_the_domains_they_match(data: st.DataObject, funct
     theirs = enforcer(text, policy, None, {"g": function})
     for subject in ("alice", "bob", "team"):
         for company in (*DOMAINS, "/eu/1/2"):
-            assert ours.decide(ask(subject, company)).allowed == judge(theirs, ask(subject, company)), (policy, function)
+            assert ours.decide(ask(subject, company)).allowed == judge(theirs, ask(subject, company)), (
+                policy,
+                function,
+            )
 
 
 TIMES = ("_", "2001-01-01 00:00:00", "9999-01-01 00:00:00")
@@ -123,10 +126,9 @@ def test_conditional_links_hold_within_their_time(
     text = model(domains=domains, parameters=", (_, _)")
     domain = ", /eu/1" if domains else ""
     rows = [f"p, admin{domain}, data, read, allow"]
-    rows += [
-        f"g, {NAMES[low]}, {NAMES[high]}{domain}, {data.draw(st.sampled_from(TIMES))}, {data.draw(st.sampled_from(TIMES))}"
-        for low, high in links
-    ]
+    for low, high in links:
+        window = f"{data.draw(st.sampled_from(TIMES))}, {data.draw(st.sampled_from(TIMES))}"
+        rows.append(f"g, {NAMES[low]}, {NAMES[high]}{domain}, {window}")
     policy = "\n".join(rows)
     ours, theirs = decider(text, policy, link_conditions={"g": "timeMatch"}), enforcer(text, policy)
     from casbin.util.builtin_operators import time_match_func

@@ -13,6 +13,7 @@ from authz_sidecar._proto.authz.v1 import authorization_service_pb2, check_pb2, 
 from authz_sidecar._proto.authz.v1.authorization_service_pb2_grpc import AuthorizationServiceStub
 from authz_sidecar.engine import Engine, Limits
 from authz_sidecar.transports.address import Address
+from authz_sidecar.transports.grpc.health import HealthService
 from authz_sidecar.transports.grpc.methods import service_handlers
 from authz_sidecar.transports.grpc.server import GrpcServer
 from authz_sidecar.transports.grpc.service import AuthorizationService
@@ -73,6 +74,21 @@ def test_watch_tells_of_the_first_policy() -> None:
         assert seen == [states.NOT_SERVING, states.SERVING, states.NOT_SERVING]
 
     asyncio.run(watch())
+
+
+def test_a_drain_while_a_message_goes_out_is_told() -> None:
+    """A drain that comes while Watch sends its first message is told in the next one, before the stream ends."""
+
+    async def watch() -> list[int]:
+        health = HealthService(())
+        health.set_serving(True)
+        stream = health.Watch(health_pb2.HealthCheckRequest())
+        first = await anext(stream)
+        health.drain()
+        return [first.status, *[message.status async for message in stream]]
+
+    states = health_pb2.HealthCheckResponse
+    assert asyncio.run(watch()) == [states.SERVING, states.NOT_SERVING]
 
 
 def test_a_fault_is_internal_and_never_an_allow(caplog: pytest.LogCaptureFixture) -> None:

@@ -229,7 +229,10 @@ def _parse_definitions(
 ) -> Bundle | None:
     """A bundle of YAML definitions on the standard model."""
     model = _read_model(files, good, findings)
+    errors = findings.errors
     manifest = _read_manifest(files, good, findings)
+    # What a faulty manifest meant to declare is not also unknown wherever it is named.
+    declared = manifest if findings.errors == errors else None
     if MANIFEST_FILE not in files:
         findings.error(
             Span(MANIFEST_FILE),
@@ -249,8 +252,8 @@ def _parse_definitions(
     if model is not None:
         form = form_of(model) or _report_model(model, findings)
     policy = read_policy(definitions, findings)
-    check_policy(policy, manifest, form, findings)
-    tests = read_tests(_test_files(files, good), manifest, model, findings)
+    check_policy(policy, declared, form, findings)
+    tests = read_tests(_test_files(files, good), declared, model, findings)
     if findings.refused or model is None or manifest is None:
         return None
     return Bundle(

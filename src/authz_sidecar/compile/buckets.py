@@ -21,9 +21,8 @@ class PatternBuckets(msgspec.Struct, frozen=True):
         for length in self.lengths:
             if length > size:
                 break
-            for pattern in self.patterns.get(value[:length], ()):
-                if compile_pattern(self.function, pattern).test(value):
-                    found.append(pattern)
+            patterns = self.patterns.get(value[:length], ())
+            found += [pattern for pattern in patterns if compile_pattern(self.function, pattern).test(value)]
         return found
 
 

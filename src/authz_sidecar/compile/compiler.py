@@ -79,9 +79,7 @@ def walk(expr: Expr) -> Iterator[Expr]:
         yield from walk(part)
 
 
-def _read_conditions(
-    section: Section, table: RuleTable
-) -> tuple[dict[str, dict[str, Expr]], list[Diagnostic]]:
+def _read_conditions(section: Section, table: RuleTable) -> tuple[dict[str, dict[str, Expr]], list[Diagnostic]]:
     """The parsed conditions that rules carry, by field and text; each text is parsed once."""
     conditions: dict[str, dict[str, Expr]] = {}
     diagnostics: list[Diagnostic] = []

@@ -143,9 +143,7 @@ class _Builder:
 
     def _class_of(self, values: dict[str, str]) -> tuple[int, Expr] | None:
         """A rule's shape and what is left of its conditions; None when it can never match in this branch."""
-        conditions = {
-            field: parsed[values[field]] for field, parsed in self.conditions.items() if field in values
-        }
+        conditions = {field: parsed[values[field]] for field, parsed in self.conditions.items() if field in values}
         for expr in self.plan.statics:
             if specialise(expr, values, conditions) == FALSE:
                 return None

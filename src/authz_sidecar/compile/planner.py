@@ -33,7 +33,9 @@ from authz_sidecar.model.semantics import children, fields_of, reads_request, wr
 MAX_BRANCHES = 16
 # Tokens that the request itself fills, always with text; any other comes from the context.
 TEXT_TOKENS = frozenset(("sub", "dom", "domain", "tenant", "company", "obj", "type", "id", "owner", "act"))
-PATTERN_FUNCTIONS = frozenset(("keyMatch", "keyMatch2", "keyMatch3", "keyMatch4", "keyMatch5", "regexMatch", "globMatch"))
+PATTERN_FUNCTIONS = frozenset(
+    ("keyMatch", "keyMatch2", "keyMatch3", "keyMatch4", "keyMatch5", "regexMatch", "globMatch")
+)
 
 
 def may_fail(expr: Expr) -> bool:
@@ -54,9 +56,7 @@ def may_fail(expr: Expr) -> bool:
 
 def plan_section(section: Section) -> tuple[BranchPlan, ...]:
     """The branches of a section's matcher, in the order in which Casbin would try them."""
-    return tuple(
-        [_plan_branch(section, conjuncts) for conjuncts in _split(section.matcher) if FALSE not in conjuncts]
-    )
+    return tuple([_plan_branch(conjuncts) for conjuncts in _split(section.matcher) if FALSE not in conjuncts])
 
 
 def _split(expr: Expr) -> list[tuple[Expr, ...]]:
@@ -80,7 +80,7 @@ def _is_one_conjunct(expr: Or) -> bool:
     others lack: then it is split into branches."""
     mixed = [part for part in expr.operands if fields_of(part) and reads_request(part)]
     if not mixed:
-        # Alternatives on the rule alone fold away rule by rule; alternatives on the request need no rule.
+        # Alternatives on the rule alone fold away, rule by rule; those on the request alone need no rule.
         return True
     others = [part for part in expr.operands if part not in mixed]
     if len(mixed) == 1 and all(not reads_request(part) for part in others) and _access(mixed[0], None, 0):
@@ -90,11 +90,16 @@ def _is_one_conjunct(expr: Or) -> bool:
 
 def _has_access(expr: Expr) -> bool:
     parts = expr.operands if isinstance(expr, And | Or) else (expr,)
-    return any(_access(part, None, 0) is not None or isinstance(part, And | Or) and _has_access(part) for part in parts)
+    return any(
+        _access(part, None, 0) is not None or (isinstance(part, And | Or) and _has_access(part)) for part in parts
+    )
 
 
-def _key_side(expr: Expr) -> bool:
-    return isinstance(expr, Token) and expr.name in TEXT_TOKENS
+def _side(expr: Expr) -> Token | Const | None:
+    """An argument of `g` that the request fills with text, or a constant."""
+    if isinstance(expr, Const) or (isinstance(expr, Token) and expr.name in TEXT_TOKENS):
+        return expr
+    return None
 
 
 def _access(expr: Expr, free_when: Expr | None, position: int) -> KeyAccess | SetAccess | None:
@@ -104,15 +109,11 @@ def _access(expr: Expr, free_when: Expr | None, position: int) -> KeyAccess | Se
             token in TEXT_TOKENS
         ):
             return KeyAccess(token, field, text, position, free_when)
-        case RoleCall(definition, (name, Field(field))) if _key_side(name) or isinstance(name, Const):
-            assert isinstance(name, Token | Const)
-            return RoleAccess(definition, name, None, field, text, position, free_when)
-        case RoleCall(definition, (name, Field(field), domain)) if (_key_side(name) or isinstance(name, Const)) and (
-            _key_side(domain) or isinstance(domain, Const)
-        ):
-            assert isinstance(name, Token | Const)
-            assert isinstance(domain, Token | Const)
-            return RoleAccess(definition, name, domain, field, text, position, free_when)
+        case RoleCall(definition, (first, Field(field), *rest)):
+            name = _side(first)
+            domain = _side(rest[0]) if rest else None
+            if name is not None and (domain is not None or not rest):
+                return RoleAccess(definition, name, domain, field, text, position, free_when)
         case Call(function, (Token(token), Field(field))) if function in PATTERN_FUNCTIONS and token in TEXT_TOKENS:
             return PatternAccess(function, token, field, text, position, free_when)
     return None
@@ -139,7 +140,7 @@ def _same_domain(conjunct: Expr, conjuncts: tuple[Expr, ...]) -> Expr:
     return conjunct
 
 
-def _plan_branch(section: Section, conjuncts: tuple[Expr, ...]) -> BranchPlan:
+def _plan_branch(conjuncts: tuple[Expr, ...]) -> BranchPlan:
     keys: list[KeyAccess] = []
     sets: list[SetAccess] = []
     guards: list[Expr] = []
@@ -198,4 +199,3 @@ def describe_branch(plan: BranchPlan, suffix: str = "") -> list[PlanLine]:
         else:
             lines.append(PlanLine(text, "residual", "once per candidate, where it does not fold away for the rule"))
     return lines
-

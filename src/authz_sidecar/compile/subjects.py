@@ -8,9 +8,7 @@ from authz_sidecar.model.conf import Section
 from authz_sidecar.values import RuleTable
 
 
-def rank_by_hierarchy(
-    section: Section, table: RuleTable, links: RuleTable
-) -> list[int]:
+def rank_by_hierarchy(section: Section, table: RuleTable, links: RuleTable) -> list[int]:
     """The rows of `table` sorted by their subject's level, rows of one level in the order of the file.
 
     Level 0 are names that nobody inherits, level 1 those that only level 0 inherits, and so on; a name without

@@ -17,7 +17,7 @@ from authz_sidecar.compile.planner import may_fail
 from authz_sidecar.compile.snapshot import SectionIndex, Snapshot
 from authz_sidecar.decide.evaluate import Condition, Evaluator
 from authz_sidecar.decide.explain import explain_decision
-from authz_sidecar.decide.roles import NO_PROBE, RoleProbe
+from authz_sidecar.decide.roles import RoleProbe, anyone
 from authz_sidecar.decide.tokens import SOURCES, read_tokens
 from authz_sidecar.model.conf import Effect
 from authz_sidecar.model.expression import Token
@@ -77,7 +77,7 @@ def _unknown_section(request: Request) -> Decision:
 class _Branch:
     """A branch of the matcher with its closures: what `SectionDecider` walks for each request."""
 
-    __slots__ = ("conditions", "evaluator", "guard", "index", "plain", "probes", "residual_of", "shapes")
+    __slots__ = ("conditions", "evaluator", "guard", "index", "plain", "probes", "residual_of", "shapes", "tokens")
 
     def __init__(self, index: BranchIndex, evaluator: Evaluator, probes: list[RoleProbe | None]) -> None:
         self.index = index
@@ -85,6 +85,8 @@ class _Branch:
         guards = index.plan.guards
         self.guard: Condition | None = evaluator.guard(guards) if guards else None
         self.probes = probes
+        # For a pattern set, the part of the request that is matched.
+        self.tokens = [SOURCES[access.token] if isinstance(access, PatternAccess) else "" for access in index.plan.sets]
         self.residual_of = index.residual_of
         self.conditions: dict[int, Condition] = {}
         self.shapes = [(read_tokens(shape.keys), shape.table.get, bool(shape.sets)) for shape in index.shapes]
@@ -112,9 +114,7 @@ class _Branch:
             if probe is not None:
                 values.append(probe.roles(request))
                 continue
-            access = self.index.plan.sets[at]
-            assert isinstance(access, PatternAccess)
-            text: str = getattr(request, SOURCES[access.token])
+            text: str = getattr(request, self.tokens[at])
             size = len(text)
             names = ["^" + text[:length] for length in shape.lengths[place] if length <= size]
             values.append(frozenset(["=" + text, *names]))
@@ -160,7 +160,9 @@ class SectionDecider:
             no_match = Decision(True, Reason.ALLOWED_WITHOUT_RULE)
         branches = [
             (
-                *(branch.probes[0].parts if branch.probes and branch.probes[0] else NO_PROBE),
+                branch.probes[0].roles if branch.probes and branch.probes[0] else anyone,
+                # Whether every rule here is for a role: one for anybody (`p.sub == "*"`) is also for who holds none.
+                bool(branch.probes) and all(shape.sets for shape in branch.index.shapes),
                 branch.guard,
                 branch.shapes,
                 branch.residual_of,
@@ -174,13 +176,11 @@ class SectionDecider:
                 return _unknown_section(request)
             best = NO_RANK
             known = False
-            for held_by, cached, find, guard, shapes, residual_of, condition in branches:
-                held = cached(held_by(request))
-                if held is None:
-                    held = find(request)
-                if not held or (guard is not None and not guard(request)):
+            for roles, for_roles, guard, shapes, residual_of, condition in branches:
+                held = roles(request)
+                if (for_roles and not held) or (guard is not None and not guard(request)):
                     continue
-                known = True
+                known = known or for_roles
                 for key, get, has_set in shapes:
                     leaf = get(key(request))
                     if leaf is None:

@@ -5,7 +5,6 @@ grammar bounds, and patterns run on a linear-time engine.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from authz_sidecar.compile.roles import RoleGraph
 from authz_sidecar.decide.roles import has_link, require_text

@@ -62,9 +62,7 @@ def _roles(snapshot: Snapshot, index: SectionIndex, request: Request) -> tuple[s
     return tuple(sorted(held - {request.subject}))
 
 
-def _path(
-    snapshot: Snapshot, index: SectionIndex, request: Request, values: dict[str, str]
-) -> tuple[str, ...]:
+def _path(snapshot: Snapshot, index: SectionIndex, request: Request, values: dict[str, str]) -> tuple[str, ...]:
     for access in _subject_accesses(index):
         graph = snapshot.graphs[access.definition]
         path = role_path(graph, request.subject, _domain(access, request), request.time, values[access.field])
@@ -145,9 +143,7 @@ def _check(
             return True, [value == wanted for value in columns[access.field]]
         if isinstance(access, RoleAccess) and isinstance(access.name, Token):
             name = getattr(request, SOURCES[access.name.name])
-            held = held_roles(
-                snapshot.graphs[access.definition], name, _domain(access, request), request.time
-            )
+            held = held_roles(snapshot.graphs[access.definition], name, _domain(access, request), request.time)
             return True, [value in held for value in columns[access.field]]
     names = sorted(fields_of(conjunct))
     parsed = index.conditions
@@ -178,9 +174,7 @@ def _describe(
     """A near miss in words."""
     rule = table.rule(row)
     values = dict(zip(index.section.fields, rule.values, strict=True))
-    access = next(
-        (access for access in (*plan.keys, *plan.sets) if plan.conjuncts[access.position] == expr), None
-    )
+    access = next((access for access in (*plan.keys, *plan.sets) if plan.conjuncts[access.position] == expr), None)
     if isinstance(access, RoleAccess) and isinstance(access.name, Token):
         wanted = values[access.field]
         name = getattr(request, SOURCES[access.name.name])
@@ -215,5 +209,3 @@ def _told(request: Request, expr: Expr) -> str:
 
     visit(expr)
     return ", ".join([f"`r.{name}` is `{value}`" for name, value in told.items()])
-
-

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from operator import attrgetter
-from typing import Any
 
 from authz_sidecar.compile.access import RoleAccess
 from authz_sidecar.compile.roles import RoleGraph
@@ -15,6 +14,8 @@ from authz_sidecar.values import Request
 # Closures kept per probe. A full cache is emptied: refilling costs about a microsecond an entry, while evicting one by
 # one would cost each request something.
 MAX_CACHED = 32_768
+
+Roles = Callable[[Request], frozenset[str]]
 
 
 def next_roles(graph: RoleGraph, name: str, domain: str, time: float) -> Iterator[str]:
@@ -91,64 +92,70 @@ def has_link(graph: RoleGraph, name: str, role: str, domain: str, time: float) -
     if graph.names is None:
         return False
     function = graph.names.function
-    for pattern in held:
-        if pattern != name and compile_pattern(function, pattern).test(role):
-            return True
-    return False
+    return any(pattern != name and compile_pattern(function, pattern).test(role) for pattern in held)
 
 
 class RoleProbe:
-    """The roles that a request's subject (or object) holds and that some rule names, cached unless time matters.
+    """The roles that a request's subject (or object) holds and that some rule names.
 
-    A name that no rule is about cannot lead to a rule, so most closures shrink to one role, and to none for a subject
-    of another company. `parts` are what a hot loop reads the cache with: the key of a request, the cache's
-    `get`, and the function to call when that gives None.
+    A name that no rule is about cannot lead to a rule, so most answers shrink to one role, and to none for a subject
+    of another company. Whoever holds one role that inherits nothing, which is nearly everybody, is answered from the
+    graph itself; longer closures are cached, within a bound, unless time matters.
     """
 
-    __slots__ = ("_cache", "_key", "_named", "_read_domain", "_read_name", "graph", "parts")
+    __slots__ = ("_cache", "_named", "_read_domain", "_read_name", "graph", "roles")
 
     def __init__(self, graph: RoleGraph, access: RoleAccess, named: frozenset[str]) -> None:
-        name, domain = access.name, access.domain
         self.graph = graph
         self._named = named
-        self._read_name = _reader(name)
-        self._read_domain = _reader(domain)
-        self._cache: dict[Any, frozenset[str]] = {}
-        # The part of the request that the answer depends on is the key: the pair, or just one of the two.
-        if isinstance(name, Token) and isinstance(domain, Token):
-            self._key: Callable[[Request], Any] = attrgetter(SOURCES[name.name], SOURCES[domain.name])
-        else:
-            self._key = self._read_domain if isinstance(domain, Token) else self._read_name
-        self.parts = (self._key, self._cache.get, self._find)
-
-    def roles(self, request: Request) -> frozenset[str]:
-        """The roles that some rule names, the name itself included if one does."""
-        found = self._cache.get(self._key(request))
-        return self._find(request) if found is None else found
+        self._read_name = _reader(access.name)
+        self._read_domain = _reader(access.domain)
+        self._cache: dict[tuple[str, str], frozenset[str]] = {}
+        plain = graph.names is None and graph.domains is None and not graph.conditions and not graph.members
+        self.roles: Roles = self._direct() if plain else self._walk
 
     def all_roles(self, request: Request) -> frozenset[str]:
         """All roles, the name itself included."""
         return held_roles(self.graph, self._read_name(request), self._read_domain(request), request.time)
 
-    def _find(self, request: Request) -> frozenset[str]:
-        found = self.all_roles(request) & self._named
-        if not self.graph.conditions:
-            if len(self._cache) >= MAX_CACHED:
-                self._cache.clear()
-            self._cache[self._key(request)] = found
+    def _direct(self) -> Roles:
+        read_name, read_domain, walk = self._read_name, self._read_domain, self._walk
+        links, named = self.graph.links.get, self._named
+        # One set for each role, shared by all who hold it alone.
+        alone = {name: frozenset((name,)) for name in named}.get
+
+        def roles(request: Request) -> frozenset[str]:
+            name = read_name(request)
+            held = links(read_domain(request))
+            if held is not None:
+                role = held.get(name)
+                if role is not None:
+                    if role.__class__ is str and role not in held and name not in named:
+                        return alone(role, NOBODY)
+                    return walk(request)
+            return alone(name, NOBODY)
+
+        return roles
+
+    def _walk(self, request: Request) -> frozenset[str]:
+        at = (self._read_name(request), self._read_domain(request))
+        found = self._cache.get(at)
+        if found is None:
+            found = held_roles(self.graph, *at, request.time) & self._named
+            if not self.graph.conditions:
+                if len(self._cache) >= MAX_CACHED:
+                    self._cache.clear()
+                self._cache[at] = found
         return found
 
 
+NOBODY: frozenset[str] = frozenset()
 _ANYONE = frozenset(("",))
 
 
-def _anyone(_: object) -> frozenset[str]:
+def anyone(_request: Request) -> frozenset[str]:
+    """What stands in for a probe where a matcher asks for no roles: never empty, and nobody looks into it."""
     return _ANYONE
-
-
-# What stands in for a probe's `parts` where a matcher asks for no roles.
-NO_PROBE: tuple[Callable[[Request], Any], Callable[[Any], frozenset[str] | None], Callable[[Request], frozenset[str]]]
-NO_PROBE = (_anyone, _anyone, _anyone)
 
 
 def _reader(side: Token | Const | None) -> Callable[[Request], str]:

@@ -59,12 +59,13 @@ class HealthService:
         """The status now and after each change; SERVICE_UNKNOWN for a service that is not served here."""
         told = None
         while True:
-            changed = self._changed
+            # Read together, before the message goes out: what changes meanwhile is told in the next turn.
+            changed, draining = self._changed, self._draining
             known = request.service in self._services
             status = self._status if known else Status.Value("SERVICE_UNKNOWN")
             if status != told:
                 told = status
                 yield health_pb2.HealthCheckResponse(status=status)
-            if self._draining:
+            if draining:
                 return
             await changed.wait()
