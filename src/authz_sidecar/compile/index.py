@@ -158,6 +158,10 @@ class _Builder:
 
     def _insert(self, rank: int, row: int, mask: int, residual: Expr) -> None:
         plan = self.plan
+        for place, access in enumerate(plan.sets):
+            # A pattern such as `*` asks nothing of the request.
+            if isinstance(access, PatternAccess) and self._matches_all(access, row):
+                mask |= 1 << (len(plan.keys) + place)
         table = self.tables.setdefault(mask, {})
         bound = [access for place, access in enumerate(plan.keys) if not mask >> place & 1]
         sets = [access for place, access in enumerate(plan.sets) if not mask >> (len(plan.keys) + place) & 1]
@@ -177,6 +181,10 @@ class _Builder:
         if number:
             self.residual_of[rank] = number
         _place(table, [self._key(bound, row), *names], rank, self._same_residual(number))
+
+    def _matches_all(self, access: PatternAccess, row: int) -> bool:
+        pattern = compile_pattern(access.function, self.columns[access.field][row])
+        return pattern.kind == "prefix" and not pattern.literal
 
     def _key(self, bound: list[KeyAccess], row: int) -> Any:
         values = tuple([self.columns[access.field][row] for access in bound])

@@ -30,6 +30,8 @@ NO_RANK = 1 << 62
 MAX_CONDITIONS = 16_384
 # Python 3.11 looks a member of an enum up through a descriptor, at several times the cost of a name.
 _ALLOWED, _DENIED = Reason.ALLOWED_BY_RULE, Reason.DENIED_BY_RULE
+# How a shape's leaves are read: a rank as it is, by the branch's one role set, or by any sets.
+NO_SET, ROLE_SET, ANY_SETS = range(3)
 DENIALS = {reason: Decision(False, reason) for reason in Reason}
 
 
@@ -70,6 +72,14 @@ class Decider:
         return tuple([token for token in section.context_tokens if token not in request.context])
 
 
+class OrderMattersError(Exception):
+    """A candidate's condition may fail, so the candidates must be tried in the order of the rules."""
+
+
+def _missing_token(token: str) -> Decision:
+    return Decision(False, Reason.INVALID_REQUEST, -1, f"nothing fills the request token `{token}`")
+
+
 def _unknown_section(request: Request) -> Decision:
     return Decision(False, Reason.INVALID_REQUEST, -1, f"the model has no section `{request.section}`")
 
@@ -77,7 +87,19 @@ def _unknown_section(request: Request) -> Decision:
 class _Branch:
     """A branch of the matcher with its closures: what `SectionDecider` walks for each request."""
 
-    __slots__ = ("conditions", "evaluator", "guard", "index", "plain", "probes", "residual_of", "shapes", "tokens")
+    __slots__ = (
+        "conditions",
+        "decisive",
+        "evaluator",
+        "fallible",
+        "guard",
+        "index",
+        "only_probe",
+        "probes",
+        "residual_of",
+        "shapes",
+        "tokens",
+    )
 
     def __init__(self, index: BranchIndex, evaluator: Evaluator, probes: list[RoleProbe | None]) -> None:
         self.index = index
@@ -85,26 +107,47 @@ class _Branch:
         guards = index.plan.guards
         self.guard: Condition | None = evaluator.guard(guards) if guards else None
         self.probes = probes
+        # The loop reads it once for all shapes.
+        self.only_probe = found[0] if len(found := [probe for probe in probes if probe is not None]) == 1 else None
         # For a pattern set, the part of the request that is matched.
         self.tokens = [SOURCES[access.token] if isinstance(access, PatternAccess) else "" for access in index.plan.sets]
         self.residual_of = index.residual_of
+        self.fallible = frozenset(number for number, residual in enumerate(index.residuals) if may_fail(residual))
         self.conditions: dict[int, Condition] = {}
-        self.shapes = [(read_tokens(shape.keys), shape.table.get, bool(shape.sets)) for shape in index.shapes]
-        # At most one set, that one a role set, and no condition that may fail: candidates can be tried as
-        # they are found, in any order.
-        self.plain = (
-            len(index.plan.sets) <= 1
-            and None not in probes
-            and not any(may_fail(residual) for residual in index.residuals)
+        self.shapes = [
+            (read_tokens(shape.keys), shape.table.get, self._access_of(shape), shape) for shape in index.shapes
+        ]
+        # The probe whose empty answer rules the whole branch out: one that every rule here is found through. A rule
+        # for anybody (`p.sub == "*"`) is also for who holds no role.
+        self.decisive = next(
+            (
+                probe
+                for at, probe in enumerate(probes)
+                if probe is not None and all(at in shape.sets for shape in index.shapes)
+            ),
+            None,
         )
 
+    def _access_of(self, shape: Shape) -> int:
+        if not shape.sets:
+            return NO_SET
+        only_set = self.probes[shape.sets[0]] if len(shape.sets) == 1 else None
+        return ROLE_SET if only_set is not None and only_set is self.only_probe else ANY_SETS
+
     def condition(self, number: int) -> Condition:
+        """The condition of that number, whether or not it may fail."""
         found = self.conditions.get(number)
         if found is None:
             if len(self.conditions) >= MAX_CONDITIONS:
                 self.conditions.clear()
             found = self.conditions[number] = self.evaluator.condition(self.index.residuals[number])
         return found
+
+    def safe_condition(self, number: int) -> Condition:
+        """The condition of that number; raises OrderMattersError for one that may fail."""
+        if number in self.fallible:
+            raise OrderMattersError
+        return self.condition(number)
 
     def set_values(self, shape: Shape, request: Request) -> list[frozenset[str]]:
         """For each set of the shape, the names to look for in a leaf."""
@@ -144,14 +187,26 @@ class SectionDecider:
                 branch_probes.append(probes[access])
             self._branches.append(_Branch(branch, evaluator, branch_probes))
         self._subjects = _SubjectFacts(snapshot, index, probes)
-        plain = not self.context_tokens and all(branch.plain for branch in self._branches)
-        self.decide: Decide = self._plain_decide() if plain else self._decide_general
+        plainly = self._plain_decide()
+
+        def in_order_if_need_be(request: Request) -> Decision:
+            try:
+                return plainly(request)
+            except OrderMattersError:
+                return self._decide_in_order(request)
+
+        fallible = any(branch.fallible for branch in self._branches)
+        self.decide: Decide = in_order_if_need_be if fallible else plainly
 
     def _plain_decide(self) -> Decide:
-        """The decision for matchers whose branches are all plain: one pass, no lists, no calls but look-ups."""
+        """The decision in one pass, candidates tried as they are found: no lists, and no calls but look-ups.
+
+        It raises OrderMattersError on a candidate whose condition may fail.
+        """
         suffix = self.index.section.suffix
         by_rank = self._by_rank
         without_rule = self._without_rule
+        context_tokens = self.context_tokens
         # Every rule allows and a rank is a row: no more to look up once the rank is known.
         rank_is_row = self.index.order is None and self.index.effects is None and not self.index.denials
         by_rule = _ALLOWED
@@ -160,13 +215,13 @@ class SectionDecider:
             no_match = Decision(True, Reason.ALLOWED_WITHOUT_RULE)
         branches = [
             (
-                branch.probes[0].roles if branch.probes and branch.probes[0] else anyone,
-                # Whether every rule here is for a role: one for anybody (`p.sub == "*"`) is also for who holds none.
-                bool(branch.probes) and all(shape.sets for shape in branch.index.shapes),
+                probe.roles if (probe := branch.only_probe) is not None else anyone,
+                branch.decisive is not None and branch.decisive is probe,
                 branch.guard,
                 branch.shapes,
                 branch.residual_of,
-                branch.condition,
+                branch.safe_condition,
+                branch.set_values,
             )
             for branch in self._branches
         ]
@@ -174,20 +229,22 @@ class SectionDecider:
         def decide(request: Request) -> Decision:
             if request.section != suffix:
                 return _unknown_section(request)
+            if context_tokens:
+                for token in context_tokens:
+                    if token not in request.context:
+                        return _missing_token(token)
             best = NO_RANK
             known = False
-            for roles, for_roles, guard, shapes, residual_of, condition in branches:
+            for roles, decisive, guard, shapes, residual_of, condition, set_values in branches:
                 held = roles(request)
-                if (for_roles and not held) or (guard is not None and not guard(request)):
+                if (decisive and not held) or (guard is not None and not guard(request)):
                     continue
-                known = known or for_roles
-                for key, get, has_set in shapes:
+                known = known or decisive
+                for key, get, access, shape in shapes:
                     leaf = get(key(request))
                     if leaf is None:
                         continue
-                    if not has_set:
-                        best = _better(leaf, best, request, residual_of, condition)
-                    elif leaf.__class__ is tuple:
+                    if access == ROLE_SET and leaf.__class__ is tuple:
                         entries = iter(leaf)
                         for name in entries:
                             rank = next(entries)
@@ -196,7 +253,7 @@ class SectionDecider:
                                     best = _better(rank, best, request, residual_of, condition)
                                 elif rank < best:
                                     best = rank
-                    elif len(held) <= len(leaf):
+                    elif access == ROLE_SET and len(held) <= len(leaf):
                         for name in held:
                             rank = leaf.get(name)
                             if rank is None:
@@ -205,8 +262,10 @@ class SectionDecider:
                                 best = _better(rank, best, request, residual_of, condition)
                             elif rank < best:
                                 best = rank
+                    elif access == NO_SET:
+                        best = _better(leaf, best, request, residual_of, condition)
                     else:
-                        for rank in _ranks(leaf, [held]):
+                        for rank in _ranks(leaf, set_values(shape, request)):
                             best = _better(rank, best, request, residual_of, condition)
             if best != NO_RANK:
                 return Decision(True, by_rule, best) if rank_is_row else by_rank(best)
@@ -214,23 +273,16 @@ class SectionDecider:
 
         return decide
 
-    def _decide_general(self, request: Request) -> Decision:
-        """The same for matchers with patterns, several role sets or conditions that may fail: candidates are
-        collected first, and their conditions then tried in the order of the rules."""
-        if request.section != self.index.section.suffix:
-            return _unknown_section(request)
-        for token in self.context_tokens:
-            if token not in request.context:
-                return Decision(False, Reason.INVALID_REQUEST, -1, f"nothing fills the request token `{token}`")
+    def _decide_in_order(self, request: Request) -> Decision:
+        """The same where a candidate's condition may fail: candidates are collected first, and their conditions
+        then tried in the order of the rules."""
         pending: list[tuple[int, int]] = []
         found: list[tuple[int, int]] = []
         for number, branch in enumerate(self._branches):
             if branch.guard is None or branch.guard(request):
                 self._gather(request, branch, number, pending, found)
         best = min(found)[0] if found else NO_RANK
-        if pending:
-            return self._settle(request, best, pending, found)
-        return self._by_rank(best) if found else self._without_rule(request)
+        return self._settle(request, best, pending, found)
 
     @staticmethod
     def _gather(
@@ -243,7 +295,7 @@ class SectionDecider:
         """Collect a branch's candidates as (rank, number of the branch): those that match as they are into `found`,
         those with a condition left into `pending`."""
         residual_of = branch.residual_of
-        for (key, get, _), shape in zip(branch.shapes, branch.index.shapes, strict=True):
+        for key, get, _, shape in branch.shapes:
             leaf = get(key(request))
             if leaf is not None:
                 for rank in _ranks(leaf, branch.set_values(shape, request)):
@@ -305,8 +357,15 @@ def _better(
 ) -> int:
     """The smaller of `best` and the smallest rank of `entry` whose condition, if it keeps one, holds."""
     for rank in entry if entry.__class__ is tuple else (entry,):
-        if rank < best and (rank not in residual_of or condition(residual_of[rank])(request)):
-            best = rank
+        number = residual_of.get(rank)
+        # The condition is asked for even where the rank comes too late to decide: one that may fail changes how the
+        # request is decided, whatever its rank.
+        if number is None:
+            best = min(rank, best)
+        else:
+            holds = condition(number)
+            if rank < best and holds(request):
+                best = rank
     return best
 
 
