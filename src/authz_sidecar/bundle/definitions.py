@@ -9,7 +9,7 @@ Stored format: `schema_version` is 1. Fields may be added with a default; a chan
 a new number and a reader for both.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar
 
 from pydantic import (
@@ -19,6 +19,8 @@ from pydantic import (
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
+    ValidationError,
+    ValidationInfo,
     model_validator,
 )
 from pydantic import ModelWrapValidatorHandler as Handler
@@ -101,6 +103,13 @@ ReasonLabel: TypeAlias = Literal[
 REASONS: Mapping[str, Reason] = {reason.label: reason for reason in Reason}
 
 
+FaultReport: TypeAlias = Callable[[type["Definition"], YamlMap, ValidationError], None]
+"""Is told which kind of definition was read from which YAML and what is wrong with it."""
+
+REPORTED = "reported"
+"""The type of pydantic's error for a definition whose faults were told already."""
+
+
 class Definition(BaseModel):
     """A part of a bundle's YAML that knows where it was written."""
 
@@ -111,8 +120,17 @@ class Definition(BaseModel):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _keep_node(cls, value: Any, handler: Handler["Definition"]) -> Any:
-        definition = handler(value)
+    def _keep_node(cls, value: Any, handler: Handler["Definition"], info: ValidationInfo) -> Any:
+        """Keep the YAML. What is wrong with it is told to the context, a `FaultReport`, definition by definition:
+        a large file may have more faults than fit into one exception."""
+        try:
+            definition = handler(value)
+        except ValidationError as error:
+            if info.context is None or not isinstance(value, YamlMap):
+                raise
+            report: FaultReport = info.context
+            report(cls, value, error)
+            raise PydanticCustomError(REPORTED, "reported") from None
         if isinstance(value, YamlMap):
             # Beside the fields, as `functools.cached_property` stores: private attributes of pydantic cost as much
             # as the whole validation.

@@ -1,13 +1,13 @@
 """Shapes: YAML data against the models of `definitions`, and pydantic's errors as findings at their places."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from authz_sidecar.bundle.definitions import ID_PATTERN, SECTION_PATTERN, Definition
-from authz_sidecar.bundle.findings import Findings
+from authz_sidecar.bundle.definitions import ID_PATTERN, REPORTED, SECTION_PATTERN, Definition
+from authz_sidecar.bundle.findings import MAX_SHOWN, Findings
 from authz_sidecar.bundle.wording import listed, quote, suggest
 from authz_sidecar.bundle.yaml_nodes import Path, YamlList, YamlMap, span_at
 
@@ -26,50 +26,96 @@ _WANTED = {
 _TRUE_WORDS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 
 
+class _EnoughError(Exception):
+    """More findings than are shown: the rest of the file is not looked at."""
+
+
 def validate(kind: type[D], root: YamlMap, findings: Findings) -> D | None:
     """`root` as a definition of `kind`. What does not fit becomes findings and is left out, so that the rest can
     be checked further; None if nothing remains."""
+    faults = _Faults(root, findings)
     try:
-        return kind.model_validate(root)
-    except ValidationError as error:
-        problems = error.errors(include_url=False)
-    for problem in problems:
-        _report(kind, root, problem, findings)
+        return kind.model_validate(root, context=faults)
+    except ValidationError:
+        rest = faults.without(root)
+    except _EnoughError:
+        return None
     try:
-        return kind.model_validate(_without(root, {_entry(problem["loc"]) for problem in problems} - {()}))
+        return None if rest is None else kind.model_validate(rest)
     except ValidationError:
         return None
 
 
-def _without(node: Any, paths: Collection[Path]) -> Any:
-    """`node` without the entries that the paths name; places stay as they were."""
-    rest: Any
-    if isinstance(node, YamlMap):
-        rest = YamlMap(node.file, node.line, node.column)
-        rest.places = node.places
-        for key, value in node.items():
-            below = [path[1:] for path in paths if path[0] == key]
-            if () not in below:
-                rest[key] = _without(value, below) if below else value
+class _Faults:
+    """The faults of one file: reported as they are found, and remembered by what to leave out for them."""
+
+    def __init__(self, root: YamlMap, findings: Findings) -> None:
+        self._root = root
+        self._findings = findings
+        self._refused: set[int] = set()
+        self._refused_below: dict[int, set[Path]] = {}
+
+    def __call__(self, kind: type[Definition], node: YamlMap, error: ValidationError) -> None:
+        """Report what is wrong with one definition, its parts excepted that were reported themselves."""
+        if error.error_count() > MAX_SHOWN:
+            self._findings.error(
+                node.span,
+                "field-value",
+                f"the definition has {error.error_count():,} faults",
+                "compare it with the format; most of its values are of another type than their field takes",
+            )
+            self._refused.add(id(node))
+            return
+        for problem in error.errors(include_url=False):
+            if problem["type"] == REPORTED:
+                continue
+            _report(kind, node, problem, self._findings)
+            path = _entry(problem["loc"], node is self._root)
+            if path:
+                self._refused_below.setdefault(id(node), set()).add(path)
+            else:
+                self._refused.add(id(node))
+        if self._findings.full:
+            raise _EnoughError
+
+    def without(self, node: YamlMap) -> YamlMap | None:
+        """The file without what was refused; places stay as they were."""
+        return None if id(node) in self._refused else self._copy(node, ())
+
+    def _copy(self, node: Any, paths: Collection[Path]) -> Any:
+        rest: Any
+        paths = {*paths, *self._refused_below.get(id(node), ())}
+        if isinstance(node, YamlMap):
+            rest = YamlMap(node.file, node.line, node.column)
+            rest.places = node.places
+            entries: Iterable[tuple[Any, Any]] = node.items()
+        elif isinstance(node, YamlList):
+            rest = YamlList(node.file, node.line, node.column)
+            entries = enumerate(node)
+        else:
+            return node
+        below: dict[Any, set[Path]] = {}
+        for path in paths:
+            below.setdefault(path[0], set()).add(path[1:])
+        for step, value in entries:
+            if id(value) in self._refused or () in below.get(step, ()):
+                continue
+            kept = self._copy(value, below.get(step, ()))
+            if isinstance(rest, YamlMap):
+                rest[step] = kept
+            else:
+                rest.append(kept)
+                rest.places.append(node.places[step])
         return rest
-    if isinstance(node, YamlList):
-        rest = YamlList(node.file, node.line, node.column)
-        for index, value in enumerate(node):
-            below = [path[1:] for path in paths if path[0] == index]
-            if () not in below:
-                rest.append(_without(value, below) if below else value)
-                rest.places.append(node.places[index])
-        return rest
-    return node
 
 
-def _entry(path: Path) -> Path:
-    """The part of a definition to leave out for an error at `path`: an item of a list, else a definition of a
-    section, else a whole section."""
+def _entry(path: Path, at_root: bool) -> Path:
+    """What to leave out of a definition for an error at `path` in it: an item of a list; of a file else an entry
+    of a section or a section; () is the definition itself."""
     for depth, step in enumerate(path, 1):
         if isinstance(step, int):
             return path[:depth]
-    return path[:2]
+    return path[:2] if at_root else ()
 
 
 def _report(kind: type[Definition], root: YamlMap, problem: ErrorDetails, findings: Findings) -> None:

@@ -34,6 +34,7 @@ _VALUES = frozenset({ScalarEvent, AliasEvent, MappingStartEvent, SequenceStartEv
 MAX_DEPTH = 64
 MAX_ALIASES = 100
 MAX_EXPANDED_NODES = 100_000
+MAX_NODES = 1_000_000
 
 # YAML 1.2, section 10.3.2 (core schema).
 _NOT_TEXT = re.compile(
@@ -115,6 +116,10 @@ class _Composer:
                     self._refuse_document(line, column)
             if kind not in _VALUES:
                 continue
+            if self._nodes >= MAX_NODES:
+                self._refuse(
+                    line, column, "file-size", f"the file holds more than {MAX_NODES:,} values", "split the file"
+                )
             if key is None and type(container) is YamlMap:
                 key, key_line, key_column = self._key(event, container, line, column), line, column
                 continue

@@ -9,7 +9,8 @@ A rank is a rule's place in the order in which the effect reads rules: the small
 INVARIANT: ranks are inserted in ascending order, and in one leaf each residual keeps only its first rank.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import repeat
 from typing import Any
 
 import msgspec
@@ -22,14 +23,19 @@ from authz_sidecar.model.semantics import fields_of
 from authz_sidecar.values import RuleTable
 
 FLAT_LIMIT = 8
+# Tokens that the object's company fills.
+DOMAIN_TOKENS = frozenset(("dom", "domain", "tenant", "company"))
 
 
 class Shape(msgspec.Struct, frozen=True):
     """The rules that constrain the same fields: `keys` and `sets` are the access paths in force, in plan order.
 
-    `lengths` holds, for each set that is a pattern access, the prefix lengths in use (empty for role sets).
+    With a `domain` token the table leads from the domain to a table of its own: what a company's requests touch stays
+    together in memory, and companies share their keys. `lengths` holds, for each set that is a pattern access, the
+    prefix lengths in use (empty for role sets).
     """
 
+    domain: str
     keys: tuple[str, ...]
     sets: tuple[int, ...]
     lengths: tuple[tuple[int, ...], ...]
@@ -79,6 +85,9 @@ class _Builder:
         self.tables: dict[int, dict[Any, Any]] = {}
         self.lengths: dict[int, list[set[int]]] = {}
         self.accesses = (*plan.keys, *plan.sets)
+        self.domain = next((access for access in plan.keys if access.token in DOMAIN_TOKENS), None)
+        # One key object for all the tables that have it.
+        self.shared: dict[Any, Any] = {}
 
     def build(self, rows: list[int] | range) -> BranchIndex:
         plan = self.plan
@@ -94,8 +103,11 @@ class _Builder:
 
     def _shape(self, mask: int) -> Shape:
         keys = len(self.plan.keys)
+        bound = [access for place, access in enumerate(self.plan.keys) if not mask >> place & 1]
+        domain = self.domain.token if self.domain in bound and self.domain is not None else ""
         return Shape(
-            tuple([access.token for place, access in enumerate(self.plan.keys) if not mask >> place & 1]),
+            domain,
+            tuple([access.token for access in bound if access is not self.domain]),
             tuple([place for place in range(len(self.plan.sets)) if not mask >> (keys + place) & 1]),
             tuple([tuple(sorted(lengths)) for lengths in self.lengths.get(mask, [])]),
             self.tables[mask],
@@ -103,32 +115,32 @@ class _Builder:
 
     def _insert_plain(self, rows: list[int] | range) -> None:
         """Rules without wildcards or conditions: the common case, a million times over."""
-        key_columns = [self.columns[access.field] for access in self.plan.keys]
-        table: dict[Any, Any] = {}
-        keys: Any
-        if not key_columns:
-            keys = [()] * len(rows)
-        elif len(key_columns) == 1:
-            keys = _in_order(key_columns[0], rows)
-        else:
-            keys = zip(*[_in_order(column, rows) for column in key_columns], strict=True)
-        if not self.plan.sets:
-            for rank, key in enumerate(keys):
-                table.setdefault(key, rank)
-        else:
-            names = _in_order(self.columns[self.plan.sets[0].field], rows)
-            for rank, (key, name) in enumerate(zip(keys, names, strict=True)):
-                leaf = table.get(key)
-                if leaf is None:
-                    table[key] = (name, rank)
-                elif name not in leaf:
-                    if leaf.__class__ is dict:
-                        leaf[name] = rank
-                    else:
-                        table[key] = _grown(leaf, name, rank)
-        if table:
-            self.tables[0] = table
-            self.lengths[0] = [set() for _ in self.plan.sets]
+        if not rows:
+            return
+        columns = [
+            _in_order(self.columns[access.field], rows) for access in self.plan.keys if access is not self.domain
+        ]
+        keys: Iterable[Any] = columns[0] if len(columns) == 1 else zip(*columns, strict=True) if columns else repeat(())
+        domains = _in_order(self.columns[self.domain.field], rows) if self.domain else repeat("")
+        names = _in_order(self.columns[self.plan.sets[0].field], rows) if self.plan.sets else None
+        tables: dict[str, dict[Any, Any]] = {}
+        shared = self.shared.setdefault
+        for rank, (domain, key, name) in enumerate(zip(domains, keys, names or repeat(""), strict=False)):
+            if rank == len(rows):
+                break
+            table = tables.get(domain)
+            if table is None:
+                table = tables[domain] = {}
+            leaf = table.get(key)
+            if leaf is None:
+                table[shared(key, key)] = rank if names is None else (name, rank)
+            elif names is not None and name not in leaf:
+                if leaf.__class__ is dict:
+                    leaf[name] = rank
+                else:
+                    table[key] = _grown(leaf, name, rank)
+        self.tables[0] = tables if self.domain else tables[""]
+        self.lengths[0] = [set() for _ in self.plan.sets]
 
     def _insert_each(self, rows: list[int] | range, mixed: list[str]) -> None:
         seen: dict[tuple[str, ...], tuple[int, Expr] | None] = {}
@@ -164,6 +176,9 @@ class _Builder:
                 mask |= 1 << (len(plan.keys) + place)
         table = self.tables.setdefault(mask, {})
         bound = [access for place, access in enumerate(plan.keys) if not mask >> place & 1]
+        if self.domain is not None and self.domain in bound:
+            bound.remove(self.domain)
+            table = table.setdefault(self.columns[self.domain.field][row], {})
         sets = [access for place, access in enumerate(plan.sets) if not mask >> (len(plan.keys) + place) & 1]
         lengths = self.lengths.setdefault(mask, [set() for _ in sets])
         names: list[str] = []
@@ -188,7 +203,8 @@ class _Builder:
 
     def _key(self, bound: list[KeyAccess], row: int) -> Any:
         values = tuple([self.columns[access.field][row] for access in bound])
-        return values[0] if len(values) == 1 else values
+        key = values[0] if len(values) == 1 else values
+        return self.shared.setdefault(key, key)
 
     def _same_residual(self, number: int) -> Callable[[int], bool]:
         return lambda rank: self.residual_of.get(rank, 0) == number

@@ -61,7 +61,11 @@ class Snapshot(msgspec.Struct, frozen=True):
         for branch in index.branches:
             lines = describe_branch(branch.plan, suffix)
             residual = len(set(branch.residual_of.values()))
-            probes = sum(_entries(shape.table, len(shape.sets)) for shape in branch.shapes)
+            probes = sum(
+                _entries(table, len(shape.sets))
+                for shape in branch.shapes
+                for table in (shape.table.values() if shape.domain else (shape.table,))
+            )
             lines.append(
                 PlanLine(
                     "scanned",

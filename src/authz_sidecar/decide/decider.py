@@ -18,7 +18,7 @@ from authz_sidecar.compile.snapshot import SectionIndex, Snapshot
 from authz_sidecar.decide.evaluate import Condition, Evaluator
 from authz_sidecar.decide.explain import explain_decision
 from authz_sidecar.decide.roles import RoleProbe, anyone
-from authz_sidecar.decide.tokens import SOURCES, read_tokens
+from authz_sidecar.decide.tokens import SOURCES, read_token, read_tokens
 from authz_sidecar.model.conf import Effect
 from authz_sidecar.model.expression import Token
 from authz_sidecar.model.semantics import EvaluationError
@@ -115,7 +115,14 @@ class _Branch:
         self.fallible = frozenset(number for number, residual in enumerate(index.residuals) if may_fail(residual))
         self.conditions: dict[int, Condition] = {}
         self.shapes = [
-            (read_tokens(shape.keys), shape.table.get, self._access_of(shape), shape) for shape in index.shapes
+            (
+                read_token(shape.domain) if shape.domain else None,
+                read_tokens(shape.keys),
+                shape.table.get,
+                self._access_of(shape),
+                shape,
+            )
+            for shape in index.shapes
         ]
         # The probe whose empty answer rules the whole branch out: one that every rule here is found through. A rule
         # for anybody (`p.sub == "*"`) is also for who holds no role.
@@ -240,8 +247,12 @@ class SectionDecider:
                 if (decisive and not held) or (guard is not None and not guard(request)):
                     continue
                 known = known or decisive
-                for key, get, access, shape in shapes:
-                    leaf = get(key(request))
+                for domain, key, get, access, shape in shapes:
+                    if domain is None:
+                        leaf = get(key(request))
+                    else:
+                        table = get(domain(request))
+                        leaf = None if table is None else table.get(key(request))
                     if leaf is None:
                         continue
                     if access == ROLE_SET and leaf.__class__ is tuple:
@@ -295,8 +306,9 @@ class SectionDecider:
         """Collect a branch's candidates as (rank, number of the branch): those that match as they are into `found`,
         those with a condition left into `pending`."""
         residual_of = branch.residual_of
-        for key, get, _, shape in branch.shapes:
-            leaf = get(key(request))
+        for domain, key, get, _, shape in branch.shapes:
+            table = shape.table if domain is None else get(domain(request), {})
+            leaf = table.get(key(request))
             if leaf is not None:
                 for rank in _ranks(leaf, branch.set_values(shape, request)):
                     (pending if rank in residual_of else found).append((rank, number))
