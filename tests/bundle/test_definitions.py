@@ -2,6 +2,7 @@
 
 import pytest
 
+from authz_sidecar.bundle.findings import MAX_SHOWN
 from authz_sidecar.bundle.standard_model import BASIC, EXTENDED
 from tests.bundle.expectations import MANIFEST, Finding, expect_findings, findings_of, read, rows_bundle, yaml_bundle
 
@@ -659,6 +660,13 @@ def test_object_types_mean_nothing_to_rows() -> None:
     )
 
 
+def test_a_manifest_with_object_types_begins_a_yaml_bundle() -> None:
+    """Before its first definition a YAML bundle is one already, with no rules."""
+    bundle = read({"model.conf": BASIC, "manifest.yaml": MANIFEST})
+    assert bundle.form == "yaml"
+    assert bundle.rule_count == 0
+
+
 def test_two_roles_of_one_name_are_both_named() -> None:
     """The later definition is refused and the earlier one pointed at, also across files."""
     expect_findings(
@@ -685,6 +693,19 @@ def test_a_faulty_grant_does_not_hide_the_others() -> None:
     """What is wrong in shape is left out and the rest of the role is checked."""
     policy = grant("object: 5, actions: [read]") + "      - {object: foldr, actions: [read]}\n"
     assert [finding.place for finding in findings_of(yaml_bundle(policy))] == ["policy.yaml:5:18", "policy.yaml:6:18"]
+
+
+def test_a_flood_of_faults_is_counted() -> None:
+    """Neither a hundred thousand faulty definitions nor as many faults of one are listed one by one."""
+    many = findings_of(yaml_bundle("assignments: [" + "{}," * 100_000 + "]\n"))
+    assert len(many) == MAX_SHOWN
+    [one] = findings_of(yaml_bundle(grant(f"object: folder, actions: [{'5,' * 100_000}]")))
+    assert one == Finding(
+        "policy.yaml:5:9",
+        "field-value",
+        "the definition has 100,000 faults",
+        "compare it with the format; most of its values are of another type than their field takes",
+    )
 
 
 def test_faults_of_all_files_come_at_once_and_sorted() -> None:

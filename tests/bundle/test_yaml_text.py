@@ -307,6 +307,13 @@ def test_anchors_and_aliases_are_counted() -> None:
     assert finding[1:] == ("yaml-alias", "the file has more than 100 anchors and aliases", "write the values out")
 
 
+def test_values_are_counted() -> None:
+    """A file of more than a million values is refused where the million is full."""
+    root, [finding] = parse("a: [" + "1," * 1_000_001 + "]")
+    assert root is None
+    assert finding[1:] == ("file-size", "the file holds more than 1,000,000 values", "split the file")
+
+
 @given(st.binary(max_size=200))
 @settings(max_examples=300, deadline=None)
 def test_any_bytes_are_data_or_findings(data: bytes) -> None:

@@ -55,11 +55,15 @@ def parse_bundle(files: Mapping[str, bytes], name: str) -> tuple[Bundle | None, 
             "keep `*.csv` for a plain Casbin bundle, or YAML definitions with the standard model; not both",
         )
         return None, findings.sorted()
-    bundle = (
-        _parse_definitions(files, good, definitions, findings)
-        if definitions
-        else _parse_rows(files, good, name, findings)
-    )
+    errors = findings.errors
+    manifest = _read_manifest(files, good, findings)
+    faulty = findings.errors > errors
+    # A manifest that declares object types is the beginning of a YAML bundle, even before its first definition.
+    declares = manifest is not None and not manifest.model_fields_set <= set(_CASBIN_FIELDS)
+    if definitions or (declares and not rows):
+        bundle = _parse_definitions(files, good, definitions, manifest, faulty, findings)
+    else:
+        bundle = _parse_rows(files, good, manifest, name, findings)
     return (None if findings.refused else bundle), findings.sorted()
 
 
@@ -142,10 +146,11 @@ def _test_files(files: Mapping[str, bytes], good: Iterable[str]) -> dict[str, by
     return {path: files[path] for path in good if path.startswith(TESTS_FOLDER) and path.endswith(".yaml")}
 
 
-def _parse_rows(files: Mapping[str, bytes], good: list[str], name: str, findings: Findings) -> Bundle | None:
+def _parse_rows(
+    files: Mapping[str, bytes], good: list[str], manifest: Manifest | None, name: str, findings: Findings
+) -> Bundle | None:
     """A plain Casbin bundle: its own model, rows, and a manifest if it needs matching functions."""
     model = _read_model(files, good, findings)
-    manifest = _read_manifest(files, good, findings)
     for field in manifest.model_fields_set if manifest else ():
         if manifest and field not in _CASBIN_FIELDS:
             findings.error(
@@ -225,14 +230,17 @@ def _check_casbin(manifest: Manifest, model: Model, findings: Findings) -> None:
 
 
 def _parse_definitions(
-    files: Mapping[str, bytes], good: list[str], definitions: Mapping[str, bytes], findings: Findings
+    files: Mapping[str, bytes],
+    good: list[str],
+    definitions: Mapping[str, bytes],
+    manifest: Manifest | None,
+    faulty: bool,
+    findings: Findings,
 ) -> Bundle | None:
-    """A bundle of YAML definitions on the standard model."""
+    """A bundle of YAML definitions on the standard model; `faulty` says that the manifest has errors."""
     model = _read_model(files, good, findings)
-    errors = findings.errors
-    manifest = _read_manifest(files, good, findings)
     # What a faulty manifest meant to declare is not also unknown wherever it is named.
-    declared = manifest if findings.errors == errors else None
+    declared = None if faulty else manifest
     if MANIFEST_FILE not in files:
         findings.error(
             Span(MANIFEST_FILE),

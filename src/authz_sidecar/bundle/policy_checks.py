@@ -340,7 +340,7 @@ class _Checker:
         names = list(dict.fromkeys(name for name, *_ in held))
         for name, role, assignment, index in held:
             if role.kind == "sole" and len(names) > 1:
-                others = listed((other for other in names if other != name), "and")
+                others = listed([other for other in names if other != name], "and")
                 self._findings.error(
                     assignment.value_span("roles", index),
                     "role-sole",

@@ -1,7 +1,8 @@
 """How findings are worded: quoting what somebody wrote, counting, and guessing what they meant."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection
+from itertools import islice
 
 _LONGEST_QUOTE = 80
 _LONGEST_GUESS = 64
@@ -20,13 +21,13 @@ def quote(text: object) -> str:
     return f"`{shown}`"
 
 
-def listed(names: Iterable[str], word: str = "or") -> str:
+def listed(names: Collection[str], word: str = "or") -> str:
     """`a`, `b` or `c`; a long list is cut after ten."""
-    shown = list(names)
+    shown = list(islice(names, _LONGEST_LIST))
     if not shown:
         return "none"
-    if len(shown) > _LONGEST_LIST:
-        return f"{', '.join(map(quote, shown[:_LONGEST_LIST]))} {word} {len(shown) - _LONGEST_LIST:,} more"
+    if len(names) > _LONGEST_LIST:
+        return f"{', '.join(map(quote, shown))} {word} {len(names) - _LONGEST_LIST:,} more"
     if len(shown) == 1:
         return quote(shown[0])
     return f"{', '.join(map(quote, shown[:-1]))} {word} {quote(shown[-1])}"
@@ -37,18 +38,17 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-def closest(name: str, known: Iterable[str]) -> str:
+def closest(name: str, known: Collection[str]) -> str:
     """The known name most like `name`, or "" if none is close."""
-    candidates = list(known)
-    if len(name) > _LONGEST_GUESS or len(candidates) > _MOST_CANDIDATES:
+    if len(name) > _LONGEST_GUESS or len(known) > _MOST_CANDIDATES:
         return ""
     # Compared without case, and in one order whatever the caller's, so that the same text gets the same help.
-    folded = {candidate.casefold(): candidate for candidate in sorted(candidates, reverse=True)}
+    folded = {candidate.casefold(): candidate for candidate in sorted(known, reverse=True)}
     found = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
     return folded[found[0]] if found else ""
 
 
-def suggest(name: str, known: Iterable[str], otherwise: str) -> str:
+def suggest(name: str, known: Collection[str], otherwise: str) -> str:
     """`did you mean …?` where a known name is close, else `otherwise`."""
     guess = closest(name, known)
     return f"did you mean {quote(guess)}?" if guess else otherwise

@@ -224,6 +224,10 @@ class SectionDecider:
             (
                 probe.roles if (probe := branch.only_probe) is not None else anyone,
                 branch.decisive is not None and branch.decisive is probe,
+                # Whether what is held tells that the subject is known: an object's roles do not.
+                any(
+                    isinstance(access, RoleAccess) and access.name == Token("sub") for access in branch.index.plan.sets
+                ),
                 branch.guard,
                 branch.shapes,
                 branch.residual_of,
@@ -242,11 +246,11 @@ class SectionDecider:
                         return _missing_token(token)
             best = NO_RANK
             known = False
-            for roles, decisive, guard, shapes, residual_of, condition, set_values in branches:
+            for roles, decisive, of_subject, guard, shapes, residual_of, condition, set_values in branches:
                 held = roles(request)
                 if (decisive and not held) or (guard is not None and not guard(request)):
                     continue
-                known = known or decisive
+                known = known or (decisive and of_subject)
                 for domain, key, get, access, shape in shapes:
                     if domain is None:
                         leaf = get(key(request))
