@@ -44,24 +44,29 @@ def plain_rows(companies: int) -> Iterator[str]:
             yield f"g, user{company}-{user}, role:{user % ROLES}, company{company}"
 
 
-def plain_traffic(subjects: list[tuple[int, int]], requests: int, seed: int = 1) -> list[Request]:
-    """Requests by the given (company, user) pairs in turn: half for what their role grants, half for anything."""
+# Subject, action, object type, object id, company, owner.
+Question = tuple[str, str, str, str, str, str]
+
+
+def plain_traffic(subjects: list[tuple[int, int]], requests: int, seed: int = 1) -> list[Question]:
+    """Questions by the given (company, user) pairs in turn: half for what their role grants, half for anything."""
     chance = random.Random(seed)
-    made: list[Request] = []
+    made: list[Question] = []
     for turn in range(requests):
         company, user = subjects[turn % len(subjects)]
         if chance.random() < 0.5:
             object_type, action = grant(user % ROLES, chance.randrange(GRANTS))
         else:
             object_type, action = f"type{chance.randrange(ROLES + GRANTS)}", chance.choice(ACTIONS)
-        made.append(request(f"user{company}-{user}", action, type=object_type, company=f"company{company}"))
+        made.append((f"user{company}-{user}", action, object_type, "", f"company{company}", ""))
     chance.shuffle(made)
     return made
 
 
-def request(subject: str, action: str, **parts: str) -> Request:
-    """A request that is known to be valid."""
-    built, violations = build_request(subject, action, **parts)  # type: ignore[arg-type]  # text parts only
+def request(question: Question) -> Request:
+    """The request that asks a question which is known to be valid."""
+    subject, action, object_type, object_id, company, owner = question
+    built, violations = build_request(subject, action, type=object_type, id=object_id, company=company, owner=owner)
     if built is None:
         raise ValueError(violations)
     return built

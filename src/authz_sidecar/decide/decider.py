@@ -97,6 +97,7 @@ class _Branch:
         "only_probe",
         "probes",
         "residual_of",
+        "safe_conditions",
         "shapes",
         "tokens",
     )
@@ -114,6 +115,7 @@ class _Branch:
         self.residual_of = index.residual_of
         self.fallible = frozenset(number for number, residual in enumerate(index.residuals) if may_fail(residual))
         self.conditions: dict[int, Condition] = {}
+        self.safe_conditions: dict[int, Condition] = {}
         self.shapes = [
             (
                 read_token(shape.domain) if shape.domain else None,
@@ -152,9 +154,14 @@ class _Branch:
 
     def safe_condition(self, number: int) -> Condition:
         """The condition of that number; raises OrderMattersError for one that may fail."""
-        if number in self.fallible:
-            raise OrderMattersError
-        return self.condition(number)
+        found = self.safe_conditions.get(number)
+        if found is None:
+            if number in self.fallible:
+                raise OrderMattersError
+            found = self.condition(number)
+            if len(self.safe_conditions) < MAX_CONDITIONS:
+                self.safe_conditions[number] = found
+        return found
 
     def set_values(self, shape: Shape, request: Request) -> list[frozenset[str]]:
         """For each set of the shape, the names to look for in a leaf."""
@@ -211,12 +218,10 @@ class SectionDecider:
         It raises OrderMattersError on a candidate whose condition may fail.
         """
         suffix = self.index.section.suffix
-        by_rank = self._by_rank
+        order, denials, effects = self.index.order, self.index.denials, self.index.effects
         without_rule = self._without_rule
         context_tokens = self.context_tokens
-        # Every rule allows and a rank is a row: no more to look up once the rank is known.
-        rank_is_row = self.index.order is None and self.index.effects is None and not self.index.denials
-        by_rule = _ALLOWED
+        allowed, denied = _ALLOWED, _DENIED
         no_match = DENIALS[Reason.NO_MATCHING_RULE]
         if self.index.section.effect is Effect.DENY_OVERRIDE and len(self._table):
             no_match = Decision(True, Reason.ALLOWED_WITHOUT_RULE)
@@ -264,7 +269,7 @@ class SectionDecider:
                         for name in entries:
                             rank = next(entries)
                             if name in held:
-                                if residual_of or rank.__class__ is tuple:
+                                if rank in residual_of or rank.__class__ is tuple:
                                     best = _better(rank, best, request, residual_of, condition)
                                 elif rank < best:
                                     best = rank
@@ -273,7 +278,7 @@ class SectionDecider:
                             rank = leaf.get(name)
                             if rank is None:
                                 continue
-                            if residual_of or rank.__class__ is tuple:
+                            if rank in residual_of or rank.__class__ is tuple:
                                 best = _better(rank, best, request, residual_of, condition)
                             elif rank < best:
                                 best = rank
@@ -283,7 +288,10 @@ class SectionDecider:
                         for rank in _ranks(leaf, set_values(shape, request)):
                             best = _better(rank, best, request, residual_of, condition)
             if best != NO_RANK:
-                return Decision(True, by_rule, best) if rank_is_row else by_rank(best)
+                row = best if order is None else order[best]
+                if best < denials or (effects is not None and effects[best]):
+                    return Decision(False, denied, row)
+                return Decision(True, allowed, row)
             return no_match if known else without_rule(request)
 
         return decide
@@ -374,14 +382,14 @@ def _better(
     """The smaller of `best` and the smallest rank of `entry` whose condition, if it keeps one, holds."""
     for rank in entry if entry.__class__ is tuple else (entry,):
         number = residual_of.get(rank)
-        # The condition is asked for even where the rank comes too late to decide: one that may fail changes how the
-        # request is decided, whatever its rank.
         if number is None:
             best = min(rank, best)
-        else:
-            holds = condition(number)
-            if rank < best and holds(request):
-                best = rank
+            continue
+        # The condition is asked for even where the rank comes too late to decide: one that may fail changes how the
+        # request is decided, whatever its rank.
+        holds = condition(number)
+        if rank < best and holds(request):
+            best = rank
     return best
 
 

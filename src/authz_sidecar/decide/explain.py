@@ -77,7 +77,11 @@ Check = Callable[[int], bool]
 def _near_misses(
     snapshot: Snapshot, index: SectionIndex, evaluator: Evaluator, request: Request, table: RuleTable
 ) -> tuple[NearMiss, ...]:
-    """Rules that would have allowed but for one conjunct; those that fail late in the matcher are nearest."""
+    """Rules that would have allowed but for one conjunct, the nearest first.
+
+    Nearest is a rule about just this request whose condition fails, such as who the owner is; then come those that
+    fail late in the matcher.
+    """
     section = index.section
     columns = {name: table.columns[place] for place, name in enumerate(section.fields)}
     allows = columns.get("eft")
@@ -88,11 +92,13 @@ def _near_misses(
             _check(snapshot, index, evaluator, request, plan, position, columns)
             for position in range(len(plan.conjuncts))
         ]
+        looked_up = {access.position for access in (*plan.keys, *plan.sets)}
         for row, position in _failing_once(checks, len(table)):
             if allows is not None and allows[row] != "allow":
                 continue
-            if row not in found or position > found[row][0]:
-                found[row] = (position, plan.conjuncts[position], plan)
+            near = position if position in looked_up else position + len(plan.conjuncts)
+            if row not in found or near > found[row][0]:
+                found[row] = (near, plan.conjuncts[position], plan)
     nearest = sorted(found.items(), key=lambda item: (-item[1][0], item[0]))[:MAX_NEAR_MISSES]
     return tuple([_describe(table, index, request, row, expr, plan) for row, (_, expr, plan) in nearest])
 

@@ -120,13 +120,13 @@ class RoleProbe:
 
     def _direct(self) -> Roles:
         read_name, read_domain, walk = self._read_name, self._read_domain, self._walk
-        links, named = self.graph.links.get, self._named
+        links, named = self.graph.links, self._named
         # One set for each role, shared by all who hold it alone.
         alone = {name: frozenset((name,)) for name in named}.get
 
         def roles(request: Request) -> frozenset[str]:
             name = read_name(request)
-            held = links(read_domain(request))
+            held = links.get(read_domain(request))
             if held is not None:
                 role = held.get(name)
                 if role is not None:
