@@ -99,11 +99,14 @@ def requests(draw: st.DrawFn, policy: str) -> Request:
         if draw(st.integers(0, 5))
     }
     request, violations = build_request(
-        parts.pop("subject"),
-        parts.pop("action"),
+        parts["subject"],
+        parts["action"],
+        type=parts["type"],
+        id=parts["id"],
+        company=parts["company"],
+        owner=parts["owner"],
         object_attributes=attributes,
         context={"mfa": draw(st.booleans())} if draw(st.integers(0, 5)) else {},
-        **parts,
     )
     assert request is not None, violations
     return request

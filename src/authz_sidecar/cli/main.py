@@ -28,7 +28,7 @@ LAZY: dict[str, str] = {
 # Shown by `--help`, which therefore imports no command.
 SUMMARIES: dict[str, str] = {
     "serve": "Answer checks over gRPC from a bundle of policies.",
-    "check": "Decide one request, here or at a running server.",
+    "check": "Decide one request and say why.",
     "lint": "Show everything that is wrong with a bundle.",
     "test": "Run a bundle's policy tests.",
     "render": "Print a bundle as plain Casbin.",
