@@ -170,7 +170,7 @@ def test_a_token_that_nothing_fills_is_no_answer(run: Run, write_bundle: WriteBu
     write_bundle({"model.conf": ATTRIBUTE_MODEL, "policy.csv": "p, alice, read\n"})
     done = run("check", "alice", "folder:1", "read")
     assert done.returncode == 2
-    assert "error: nothing fills the model's request token `level`" in done.stderr
+    assert "error: context.level is not set; the policy's model reads `r.level`" in done.stderr
     assert "help: give it with `--context level=…`" in done.stderr
 
 

@@ -4,7 +4,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz_sidecar.values import Decision, Request, build_request
+from authz_sidecar.values import Decision, Reason, Request, build_request
 from tests.decide.casbin_judge import Raised, decider, enforcer, judge
 
 SUBJECTS = ("alice", "bob", "carol", "root")
@@ -34,6 +34,8 @@ SUBJECT_PARTS = (
     '(p.sub == "*" || g(r.sub, p.sub{d}))',
     '(g(r.sub, p.sub{d}) || p.sub == "*")',
     '(r.sub == p.sub || g(r.sub, "admin"{d}) && p.sub == "admin")',
+    '(g(r.sub, p.sub{d}) || r.obj.team == "red")',
+    '(r.sub == p.sub || p.sub == "staff" && r.sub.age > 18 || r.obj == p.obj && r.obj.team == r.sub.team)',
 )
 DOMAIN_PARTS = ("r.dom == p.dom", '(p.dom == "*" || r.dom == p.dom)', "keyMatch(r.dom, p.dom)", "p.dom == r.dom")
 ACTION_PARTS = (
@@ -224,6 +226,7 @@ def agree(model: str, policy: str, matching: dict[str, str], request: Request, d
             assert all(judge(theirs, complete) for complete in completions(request)), (model, policy, request, decision)
         return
     assert decision.allowed == expected, (model, policy, matching, request, decision)
+    assert decision.reason is not Reason.EVALUATION_ERROR, (model, policy, matching, request, decision)
 
 
 @given(st.data(), systems())

@@ -13,7 +13,7 @@ from authz_sidecar.decide import decider as decider_module
 from authz_sidecar.decide import roles as roles_module
 from authz_sidecar.decide.roles import RoleProbe
 from authz_sidecar.model.expression import Token
-from authz_sidecar.values import Decision, Reason, Request, build_request
+from authz_sidecar.values import Decision, Reason, Request, Violation, build_request
 from tests.decide.casbin_judge import decider
 
 ALLOW = "some(where (p.eft == allow))"
@@ -120,7 +120,7 @@ def test_an_unknown_section_is_an_invalid_request() -> None:
         decision = ours.decide(ask(section="7"))
         assert decision == Decision(False, Reason.INVALID_REQUEST, -1, "the model has no section `7`")
         assert ours.explain(ask(section="7")).decision == decision
-        assert ours.missing_tokens(ask(section="7")) == ()
+        assert ours.violations(ask(section="7")) == (Violation("section", "the model has no section `7`"),)
 
 
 def test_a_token_that_nothing_fills_is_an_invalid_request() -> None:
@@ -128,10 +128,19 @@ def test_a_token_that_nothing_fills_is_an_invalid_request() -> None:
     ours = decider(model("r.sub == p.sub", r="sub, tier, region"), "p, alice, data, read")
     assert ours.decide(ask(context={"tier": 1, "region": "eu"})).allowed
     decision = ours.decide(ask(context={"tier": 1}))
-    assert decision == Decision(False, Reason.INVALID_REQUEST, -1, "nothing fills the request token `region`")
-    assert ours.missing_tokens(ask(context={"tier": 1})) == ("region",)
-    assert ours.missing_tokens(ask()) == ("tier", "region")
-    assert ours.missing_tokens(ask(context={"tier": None, "region": ""})) == ()
+    unset = "context.{0} is not set; the policy's model reads `r.{0}`"
+    assert decision == Decision(False, Reason.INVALID_REQUEST, -1, unset.format("region"))
+    assert ours.violations(ask(context={"tier": 1})) == (Violation("context.region", unset.format("region")),)
+    assert [violation.field for violation in ours.violations(ask())] == ["context.tier", "context.region"]
+    assert ours.violations(ask(context={"tier": None, "region": ""})) == ()
+
+
+@pytest.mark.parametrize("value", ["role:ADMIN", " eu", "e\nu", "u" * 1025])
+def test_a_token_from_the_context_keeps_the_limits_on_values(value: str) -> None:
+    """Text that no value of a request may be does not come in through the context either."""
+    ours = decider(model("r.sub == p.sub", r="sub, region"), "p, alice, data, read")
+    assert ours.decide(ask(context={"region": value})).reason is Reason.INVALID_REQUEST
+    assert [violation.field for violation in ours.violations(ask(context={"region": value}))] == ["context.region"]
 
 
 @pytest.mark.parametrize(

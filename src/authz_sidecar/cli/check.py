@@ -140,13 +140,13 @@ def _answer(terminal: Terminal, snapshot: Snapshot, request: Request, explain: b
     """The decision, explained if asked for; raises CommandError for a request that the model cannot take."""
     require_section(terminal, snapshot, request.section)
     decider = Decider(snapshot)
-    missing = decider.missing_tokens(request)
-    if missing:
+    violations = decider.violations(request)
+    if violations:
         raise CommandError(
             terminal,
             *(
-                (f"nothing fills the model's request token `{token}`", f"give it with `--context {token}=…`")
-                for token in missing
+                (violation.description, f"give it with `--context {violation.field.removeprefix('context.')}=…`")
+                for violation in violations
             ),
         )
     explanation = decider.explain(request) if explain else Explanation(decider.decide(request))

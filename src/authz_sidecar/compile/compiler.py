@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from authz_sidecar.bundle.bundle import Bundle
 from authz_sidecar.compile.access import RoleAccess
-from authz_sidecar.compile.index import build_branch
+from authz_sidecar.compile.index import MAX_CONDITIONS_IN_LEAF, LeafLimitError, build_branch
 from authz_sidecar.compile.planner import plan_section
 from authz_sidecar.compile.roles import RoleGraph, build_graph, pattern_diagnostic
 from authz_sidecar.compile.snapshot import SectionIndex, Snapshot
@@ -57,7 +57,11 @@ def compile_bundle(bundle: Bundle) -> tuple[Snapshot | None, list[Diagnostic]]:
             continue
         order = _order(section, table, bundle)
         rows, denials, effects = _by_effect(section, table, order)
-        indexes = [build_branch(plan, table, section.fields, rows, conditions) for plan in plans[suffix]]
+        try:
+            indexes = [build_branch(plan, table, section.fields, rows, conditions) for plan in plans[suffix]]
+        except LeafLimitError as error:
+            diagnostics.append(_too_many(table, error.row))
+            continue
         sections[suffix] = SectionIndex(
             section,
             tuple(indexes),
@@ -70,6 +74,15 @@ def compile_bundle(bundle: Bundle) -> tuple[Snapshot | None, list[Diagnostic]]:
     if any(diagnostic.severity is Severity.ERROR for diagnostic in diagnostics):
         return None, diagnostics[:MAX_DIAGNOSTICS]
     return Snapshot(bundle.name, bundle.model, bundle.tables, graphs, sections), diagnostics[:MAX_DIAGNOSTICS]
+
+
+def _too_many(table: RuleTable, row: int) -> Diagnostic:
+    return Diagnostic(
+        table.span(row),
+        "rule-conditions",
+        f"one request would try the conditions of more than {MAX_CONDITIONS_IN_LEAF:,} rules",
+        "compare more fields of the rule with the request in the matcher, such as `r.obj == p.obj`",
+    )
 
 
 def walk(expr: Expr) -> Iterator[Expr]:

@@ -9,9 +9,9 @@ A rank is a rule's place in the order in which the effect reads rules: the small
 INVARIANT: ranks are inserted in ascending order, and in one leaf each residual keeps only its first rank.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from itertools import repeat
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -19,10 +19,12 @@ from authz_sidecar.compile.access import BranchPlan, KeyAccess, PatternAccess
 from authz_sidecar.compile.fold import FALSE, TRUE, conjoin, specialise
 from authz_sidecar.model.expression import Call, Const, Expr, Token
 from authz_sidecar.model.patterns import compile_pattern
-from authz_sidecar.model.semantics import fields_of
+from authz_sidecar.model.semantics import fields_of, write_expression
 from authz_sidecar.values import RuleTable
 
 FLAT_LIMIT = 8
+# Rules with different conditions under one key and role: each is evaluated for a request that gets there.
+MAX_CONDITIONS_IN_LEAF = 10_000
 # Tokens that the object's company fills.
 DOMAIN_TOKENS = frozenset(("dom", "domain", "tenant", "company"))
 
@@ -69,6 +71,22 @@ def build_branch(
     return _Builder(plan, table, fields, conditions).build(rows)
 
 
+class LeafLimitError(Exception):
+    """One request would have to try the conditions of too many rules; `row` is the rule that is one too many."""
+
+    def __init__(self, row: int) -> None:
+        super().__init__(row)
+        self.row = row
+
+
+class _RuleClass(NamedTuple):
+    """What rules with the same values in the conditions' fields share: their shape, and the condition left to them."""
+
+    mask: int
+    residual: Expr
+    number: int
+
+
 class _Builder:
     def __init__(
         self,
@@ -81,7 +99,10 @@ class _Builder:
         self.columns = {name: table.columns[place] for place, name in enumerate(fields)}
         self.conditions = conditions
         self.residual_of: dict[int, int] = {}
-        self.numbers: dict[Expr, int] = {TRUE: 0}
+        # By text, since as values 1, 1.0 and True would be one.
+        self.numbers: dict[str, int] = {write_expression(TRUE): 0}
+        self.residuals: list[Expr] = [TRUE]
+        self.placed: set[tuple[Any, ...]] = set()
         self.tables: dict[int, dict[Any, Any]] = {}
         self.lengths: dict[int, list[set[int]]] = {}
         self.accesses = (*plan.keys, *plan.sets)
@@ -99,7 +120,7 @@ class _Builder:
         else:
             self._insert_plain(rows)
         shapes = tuple([self._shape(mask) for mask in self.tables])
-        return BranchIndex(plan, shapes, self.residual_of, tuple(self.numbers))
+        return BranchIndex(plan, shapes, self.residual_of, tuple(self.residuals))
 
     def _shape(self, mask: int) -> Shape:
         keys = len(self.plan.keys)
@@ -143,7 +164,7 @@ class _Builder:
         self.lengths[0] = [set() for _ in self.plan.sets]
 
     def _insert_each(self, rows: list[int] | range, mixed: list[str]) -> None:
-        seen: dict[tuple[str, ...], tuple[int, Expr] | None] = {}
+        seen: dict[tuple[str, ...], _RuleClass | None] = {}
         mixed_columns = [self.columns[name] for name in mixed]
         for rank, row in enumerate(rows):
             values = tuple([column[row] for column in mixed_columns])
@@ -151,9 +172,9 @@ class _Builder:
                 seen[values] = self._class_of(dict(zip(mixed, values, strict=True)))
             rule_class = seen[values]
             if rule_class is not None:
-                self._insert(rank, row, *rule_class)
+                self._insert(rank, row, rule_class)
 
-    def _class_of(self, values: dict[str, str]) -> tuple[int, Expr] | None:
+    def _class_of(self, values: dict[str, str]) -> "_RuleClass | None":
         """A rule's shape and what is left of its conditions; None when it can never match in this branch."""
         conditions = {field: parsed[values[field]] for field, parsed in self.conditions.items() if field in values}
         for expr in self.plan.statics:
@@ -166,19 +187,28 @@ class _Builder:
         for place, access in enumerate(self.accesses):
             if access.free_when is not None and specialise(access.free_when, values, conditions) == TRUE:
                 mask |= 1 << place
-        return mask, residual
+        return _RuleClass(mask, residual, self._number(residual))
 
-    def _insert(self, rank: int, row: int, mask: int, residual: Expr) -> None:
+    def _number(self, residual: Expr) -> int:
+        number = self.numbers.setdefault(write_expression(residual), len(self.residuals))
+        if number == len(self.residuals):
+            self.residuals.append(residual)
+        return number
+
+    def _insert(self, rank: int, row: int, rule_class: "_RuleClass") -> None:
         plan = self.plan
+        mask, number = rule_class.mask, rule_class.number
         for place, access in enumerate(plan.sets):
             # A pattern such as `*` asks nothing of the request.
             if isinstance(access, PatternAccess) and self._matches_all(access, row):
                 mask |= 1 << (len(plan.keys) + place)
         table = self.tables.setdefault(mask, {})
+        domain = ""
         bound = [access for place, access in enumerate(plan.keys) if not mask >> place & 1]
         if self.domain is not None and self.domain in bound:
             bound.remove(self.domain)
-            table = table.setdefault(self.columns[self.domain.field][row], {})
+            domain = self.columns[self.domain.field][row]
+            table = table.setdefault(domain, {})
         sets = [access for place, access in enumerate(plan.sets) if not mask >> (len(plan.keys) + place) & 1]
         lengths = self.lengths.setdefault(mask, [set() for _ in sets])
         names: list[str] = []
@@ -189,13 +219,20 @@ class _Builder:
                 if pattern.kind != "exact":
                     lengths[place].add(len(pattern.literal))
                 if pattern.kind == "test":
-                    residual = conjoin([Call(access.function, (Token(access.token), Const(value))), residual])
+                    number = self._number(
+                        conjoin([Call(access.function, (Token(access.token), Const(value))), rule_class.residual])
+                    )
                 value = probe_name(pattern.kind, pattern.literal)
             names.append(value)
-        number = self.numbers.setdefault(residual, len(self.numbers))
+        key = self._key(bound, row)
+        place_of_condition = (mask, domain, key, *names, number)
+        if place_of_condition in self.placed:
+            return
+        self.placed.add(place_of_condition)
         if number:
             self.residual_of[rank] = number
-        _place(table, [self._key(bound, row), *names], rank, self._same_residual(number))
+        if _place(table, [key, *names], rank) > MAX_CONDITIONS_IN_LEAF:
+            raise LeafLimitError(row)
 
     def _matches_all(self, access: PatternAccess, row: int) -> bool:
         pattern = compile_pattern(access.function, self.columns[access.field][row])
@@ -205,9 +242,6 @@ class _Builder:
         values = tuple([self.columns[access.field][row] for access in bound])
         key = values[0] if len(values) == 1 else values
         return self.shared.setdefault(key, key)
-
-    def _same_residual(self, number: int) -> Callable[[int], bool]:
-        return lambda rank: self.residual_of.get(rank, 0) == number
 
 
 def probe_name(kind: str, literal: str) -> str:
@@ -224,8 +258,8 @@ def _grown(leaf: tuple[Any, ...], name: str, entry: Any) -> Any:
     return grown if len(grown) <= FLAT_LIMIT else dict(zip(grown[::2], grown[1::2], strict=True))
 
 
-def _place(store: Any, path: list[Any], rank: int, same: Callable[[int], bool]) -> None:
-    """Put `rank` at the end of `path`, unless an earlier rank with the same residual stands there."""
+def _place(store: Any, path: list[Any], rank: int) -> int:
+    """Put `rank` at the end of `path`; gives how many ranks stand there then."""
     *inner, last = path
     if len(path) == 2:
         # One set: the leaf may be flat.
@@ -233,21 +267,23 @@ def _place(store: Any, path: list[Any], rank: int, same: Callable[[int], bool]) 
         leaf = store.get(key)
         if leaf is None:
             store[key] = (name, rank)
-        elif leaf.__class__ is dict:
-            leaf[name] = _with_rank(leaf.get(name), rank, same)
-        elif name in leaf[::2]:
-            at = leaf.index(name) + 1
-            store[key] = (*leaf[:at], _with_rank(leaf[at], rank, same), *leaf[at + 1 :])
-        else:
+            return 1
+        if leaf.__class__ is tuple:
+            if name in leaf[::2]:
+                at = leaf.index(name) + 1
+                entry = _with_rank(leaf[at], rank)
+                store[key] = (*leaf[:at], entry, *leaf[at + 1 :])
+                return len(entry)
             store[key] = _grown(leaf, name, rank)
-        return
-    for step in inner:
-        store = store.setdefault(step, {})
-    store[last] = _with_rank(store.get(last), rank, same)
+            return 1
+        store, last = leaf, name
+    else:
+        for step in inner:
+            store = store.setdefault(step, {})
+    entry = store.get(last)
+    store[last] = rank if entry is None else _with_rank(entry, rank)
+    return 1 if entry is None else len(store[last])
 
 
-def _with_rank(entry: Any, rank: int, same: Callable[[int], bool]) -> Any:
-    if entry is None:
-        return rank
-    ranks = entry if isinstance(entry, tuple) else (entry,)
-    return entry if any(same(before) for before in ranks) else (*ranks, rank)
+def _with_rank(entry: Any, rank: int) -> tuple[int, ...]:
+    return (*entry, rank) if isinstance(entry, tuple) else (entry, rank)

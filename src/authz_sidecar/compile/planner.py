@@ -22,6 +22,7 @@ from authz_sidecar.model.expression import (
     Field,
     In,
     Negate,
+    Not,
     Or,
     RoleCall,
     Sequence,
@@ -62,7 +63,12 @@ def plan_section(section: Section) -> tuple[BranchPlan, ...]:
 def _split(expr: Expr) -> list[tuple[Expr, ...]]:
     """The matcher as a disjunction of conjunctions, splitting only disjunctions that hide an access path."""
     if isinstance(expr, Or) and not _is_one_conjunct(expr):
-        branches = [branch for operand in expr.operands for branch in _split(operand)]
+        branches: list[tuple[Expr, ...]] = []
+        for place, operand in enumerate(expr.operands):
+            # Python asks an alternative only where those before it do not hold: one that may fail must not be asked
+            # elsewhere, or it would fail where Casbin does not.
+            earlier = [Not(before) for before in expr.operands[:place]] if may_fail(operand) else []
+            branches += [(*earlier, *branch) for branch in _split(operand)]
         return branches if len(branches) <= MAX_BRANCHES else [(expr,)]
     if isinstance(expr, And):
         parts = [_split(operand) for operand in expr.operands]

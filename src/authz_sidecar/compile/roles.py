@@ -6,7 +6,7 @@ import msgspec
 
 from authz_sidecar.compile.buckets import PatternBuckets, bucket_patterns
 from authz_sidecar.model.conf import RoleDefinition
-from authz_sidecar.model.patterns import PatternError, compile_pattern, parse_time
+from authz_sidecar.model.patterns import PatternError, compile_pattern
 from authz_sidecar.values import Diagnostic, RuleTable
 
 Roles = str | tuple[str, ...]
@@ -160,21 +160,9 @@ def _read_conditions(
     for row in range(len(table)):
         values = table.values(row)
         domain = values[2] if definition.has_domain else ""
-        start, end = values[-2:]
-        for text in (start, end):
-            try:
-                parse_time(text)
-            except ValueError as error:
-                found.append(
-                    Diagnostic(
-                        table.span(row),
-                        "rule-condition-time",
-                        str(error),
-                        "write `YYYY-MM-DD hh:mm:ss` (UTC), or `_` for an open end",
-                    )
-                )
+        window = (values[-2], values[-1])
         key = (domain, values[0], values[1])
-        if conditions.setdefault(key, (start, end)) != (start, end):
+        if conditions.setdefault(key, window) != window:
             found.append(
                 Diagnostic(
                     table.span(row),

@@ -22,7 +22,8 @@ from authz_sidecar.decide.tokens import SOURCES, read_token, read_tokens
 from authz_sidecar.model.conf import Effect
 from authz_sidecar.model.expression import Token
 from authz_sidecar.model.semantics import EvaluationError
-from authz_sidecar.values import Decision, Explanation, Reason, Request
+from authz_sidecar.values import Decision, Explanation, Reason, Request, Violation
+from authz_sidecar.values.request import ROLE_PREFIX, value_problem
 
 Decide = Callable[[Request], Decision]
 NO_RANK = 1 << 62
@@ -54,7 +55,7 @@ class Decider:
 
     def _decide_in_section(self, request: Request) -> Decision:
         section = self._sections.get(request.section)
-        return section.decide(request) if section is not None else _unknown_section(request)
+        return section.decide(request) if section is not None else _refuse(_unknown_section(request))
 
     def explain(self, request: Request) -> Explanation:
         """The decision with its grounds; slower than deciding, as it may look at every rule."""
@@ -64,24 +65,36 @@ class Decider:
             return Explanation(decision)
         return explain_decision(self.snapshot, section.index, section.evaluator, request, decision)
 
-    def missing_tokens(self, request: Request) -> tuple[str, ...]:
-        """The request tokens of the selected section that neither the request nor its context fills."""
+    def violations(self, request: Request) -> tuple[Violation, ...]:
+        """What makes the request invalid for this model: an unknown section, a request token that neither the request
+        nor its context fills, or one that the context fills with text that no value of a request may be."""
         section = self._sections.get(request.section)
         if section is None:
-            return ()
-        return tuple([token for token in section.context_tokens if token not in request.context])
+            return (_unknown_section(request),)
+        return tuple([problem for token in section.context_tokens if (problem := _token_problem(request, token))])
 
 
 class OrderMattersError(Exception):
     """A candidate's condition may fail, so the candidates must be tried in the order of the rules."""
 
 
-def _missing_token(token: str) -> Decision:
-    return Decision(False, Reason.INVALID_REQUEST, -1, f"nothing fills the request token `{token}`")
+def _token_problem(request: Request, token: str) -> Violation | None:
+    field = f"context.{token}"
+    if token not in request.context:
+        return Violation(field, f"{field} is not set; the policy's model reads `r.{token}`")
+    value = request.context[token]
+    problem = value_problem(value) if isinstance(value, str) else ""
+    if not problem and isinstance(value, str) and value.startswith(ROLE_PREFIX):
+        problem = f"begins with `{ROLE_PREFIX}`, which is kept for roles"
+    return Violation(field, f"{field} {problem}") if problem else None
 
 
-def _unknown_section(request: Request) -> Decision:
-    return Decision(False, Reason.INVALID_REQUEST, -1, f"the model has no section `{request.section}`")
+def _unknown_section(request: Request) -> Violation:
+    return Violation("section", f"the model has no section `{request.section}`")
+
+
+def _refuse(violation: Violation) -> Decision:
+    return Decision(False, Reason.INVALID_REQUEST, -1, violation.description)
 
 
 class _Branch:
@@ -244,11 +257,12 @@ class SectionDecider:
 
         def decide(request: Request) -> Decision:
             if request.section != suffix:
-                return _unknown_section(request)
+                return _refuse(_unknown_section(request))
             if context_tokens:
                 for token in context_tokens:
-                    if token not in request.context:
-                        return _missing_token(token)
+                    problem = _token_problem(request, token)
+                    if problem is not None:
+                        return _refuse(problem)
             best = NO_RANK
             known = False
             for roles, decisive, of_subject, guard, shapes, residual_of, condition, set_values in branches:

@@ -7,7 +7,7 @@ grammar bounds, and patterns run on a linear-time engine.
 from collections.abc import Callable, Mapping
 
 from authz_sidecar.compile.roles import RoleGraph
-from authz_sidecar.decide.roles import has_link, require_text
+from authz_sidecar.decide.roles import MAX_CACHED, covers, held_roles, require_text
 from authz_sidecar.decide.tokens import SOURCES, Getter, member, read_attribute, read_token, read_tokens
 from authz_sidecar.model.expression import (
     And,
@@ -30,6 +30,8 @@ from authz_sidecar.model.semantics import EvaluationError, calculate, compare, c
 from authz_sidecar.values import Request
 
 Condition = Callable[[Request], bool]
+# Matching takes time in proportion to the text, several microseconds a character for the worst patterns.
+MAX_MATCHED = 1024
 
 
 class Evaluator:
@@ -37,6 +39,7 @@ class Evaluator:
 
     def __init__(self, graphs: Mapping[str, RoleGraph]) -> None:
         self._graphs = graphs
+        self._closures: dict[tuple[str, str, str], frozenset[str]] = {}
 
     def condition(self, expr: Expr) -> Condition:
         """A function that says whether `expr` holds; it raises EvaluationError when that cannot be told."""
@@ -124,8 +127,8 @@ class Evaluator:
                 return lambda request: calculate("-", 0, inner(request))
             case Call("timeMatch", (start, end)):
                 return self._time_call(self.value(start), self.value(end))
-            case Call(function, (value_, pattern)):
-                return self._pattern_call(function, self.value(value_), self.value(pattern))
+            case Call(function, (value_, Const(pattern))):
+                return self._pattern_call(function, self.value(value_), str(pattern))
             case RoleCall(definition, arguments):
                 return self._role_call(definition, arguments)
             case And() | Or() | Not():
@@ -143,25 +146,50 @@ class Evaluator:
         return within
 
     @staticmethod
-    def _pattern_call(function: str, value: Getter, pattern: Getter) -> Getter:
+    def _pattern_call(function: str, value: Getter, pattern: str) -> Getter:
+        """A pattern is compiled when it is first met and kept with its condition: patterns come from the policy, which
+        has only so many."""
+        test: Callable[[str], bool] | None = None
+
         def matches(request: Request) -> bool:
+            nonlocal test
             subject = value(request)
             if not isinstance(subject, str):
                 raise EvaluationError(f"`{function}` is given {kind_of(subject)}")
+            if len(subject) > MAX_MATCHED:
+                raise EvaluationError(f"`{function}` is given a text of more than {MAX_MATCHED:,} characters")
             try:
-                return compile_pattern(function, pattern(request)).test(subject)
+                if test is None:
+                    test = compile_pattern(function, pattern).test
+                return test(subject)
             except (PatternError, ValueError) as error:
                 raise EvaluationError(f"`{function}` fails: {error}") from None
 
         return matches
 
+    def _held(self, graph: RoleGraph, name: str, domain: str, time: float) -> frozenset[str]:
+        """The roles of `name`, remembered: the rules of one decision mostly ask about the same name."""
+        if graph.conditions:
+            return held_roles(graph, name, domain, time)
+        at = (graph.definition, name, domain)
+        found = self._closures.get(at)
+        if found is None:
+            found = held_roles(graph, name, domain, time)
+            if len(self._closures) >= MAX_CACHED:
+                self._closures.clear()
+            self._closures[at] = found
+        return found
+
     def _role_call(self, definition: str, arguments: tuple[Expr, ...]) -> Getter:
         graph = self._graphs[definition]
+        held = self._held
         readers = [self.value(part) for part in arguments]
 
         def holds(request: Request) -> bool:
             values = [require_text(read(request), f"an argument of `{definition}`") for read in readers]
-            domain = values[2] if len(values) > 2 else ""
-            return has_link(graph, values[0], values[1], domain, request.time)
+            name, role = values[0], values[1]
+            if name == role:
+                return True
+            return covers(graph, held(graph, name, values[2] if len(values) > 2 else "", request.time), name, role)
 
         return holds

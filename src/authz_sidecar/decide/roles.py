@@ -82,11 +82,8 @@ def role_path(graph: RoleGraph, name: str, domain: str, time: float, target: str
     return ()
 
 
-def has_link(graph: RoleGraph, name: str, role: str, domain: str, time: float) -> bool:
-    """`g(name, role, domain)` for any two names, as in Casbin: a name holds itself."""
-    if name == role:
-        return True
-    held = held_roles(graph, name, domain, time)
+def covers(graph: RoleGraph, held: frozenset[str], name: str, role: str) -> bool:
+    """Whether `name`, who holds `held`, holds `role`: it is among them, or a role that is a pattern matches it."""
     if role in held:
         return True
     if graph.names is None:

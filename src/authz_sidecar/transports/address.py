@@ -153,11 +153,31 @@ def socket_permissions() -> Iterator[None]:
         os.umask(previous)
 
 
-def remove_socket(address: Address) -> None:
-    """Remove the file of a Unix socket, if `address` is one and it is still there."""
-    if address.path:
+class SocketFile(msgspec.Struct, frozen=True):
+    """The file of a Unix socket that was just bound: its path, and which file it is, since the path may be another
+    server's by the time this one ends."""
+
+    path: str
+    device: int
+    inode: int
+
+    @classmethod
+    def of(cls, address: Address) -> "SocketFile | None":
+        """The file at `address`; None if that is no Unix socket or the file is gone."""
+        if not address.path:
+            return None
+        try:
+            facts = os.lstat(address.path)
+        except OSError:
+            return None
+        return cls(address.path, facts.st_dev, facts.st_ino)
+
+    def remove(self) -> None:
+        """Remove the file, if it is still the same."""
         with contextlib.suppress(OSError):
-            Path(address.path).unlink()
+            facts = os.lstat(self.path)
+            if (facts.st_dev, facts.st_ino) == (self.device, self.inode):
+                Path(self.path).unlink()
 
 
 def cannot_listen(address: Address, error: OSError) -> AddressError:

@@ -20,12 +20,14 @@ CODES: dict[str, str] = {
     "rule-value": "a value is too long or holds characters that a policy may not hold",
     "rule-brackets": "a row has unbalanced brackets",
     "rule-quotes": "a value is wrapped in quotes, which Casbin takes literally",
+    "rule-conditions": "one request would have to try the conditions of too many rules",
     "role-condition": "link conditions are declared twice, not at all, or with the wrong number of parameters",
     "role-cycle": "roles inherit from each other in a circle",
     "rule-condition-time": "a link's time is neither `_` nor `YYYY-MM-DD hh:mm:ss`",
     # the directory and its files
     "bundle-missing": "the bundle directory does not exist or cannot be listed",
     "bundle-mixed": "a bundle holds both Casbin rows (`*.csv`) and YAML definitions",
+    "bundle-changing": "the bundle was changed each time that it was read",
     "bundle-size": "the bundle has too many files or is too large as a whole",
     "file-name": "a file has a name that a bundle does not know",
     "file-size": "a file is over the size limit",
@@ -33,6 +35,7 @@ CODES: dict[str, str] = {
     "file-kind": "an entry of the bundle is neither a file nor a directory",
     "file-unreadable": "a file or directory of the bundle cannot be read",
     "file-encoding": "a file is not UTF-8, begins with a byte-order mark or holds control characters",
+    "invisible-character": "a value or name holds a character that changes how text looks and is not seen itself",
     "too-many": "more was found than is shown",
     # YAML text
     "yaml-syntax": "a YAML file does not parse",

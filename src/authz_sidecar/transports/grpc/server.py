@@ -7,7 +7,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from authz_sidecar._proto.authz.v1 import authorization_service_pb2
 from authz_sidecar.engine import Engine, Limits
-from authz_sidecar.transports.address import Address, AddressError, remove_socket, require_free, socket_permissions
+from authz_sidecar.transports.address import Address, AddressError, SocketFile, require_free, socket_permissions
 from authz_sidecar.transports.grpc.health import HealthService
 from authz_sidecar.transports.grpc.methods import service_handlers
 from authz_sidecar.transports.grpc.reflection import V1_SERVICE, ReflectionService
@@ -45,6 +45,7 @@ class GrpcServer:
 
     def __init__(self, engine: Engine, limits: Limits, address: Address) -> None:
         self._address = address
+        self._socket_file: SocketFile | None = None
         self.health = HealthService((AUTHORIZATION.full_name,))
         self._reflection = ReflectionService(
             (AUTHORIZATION.full_name, HEALTH.full_name, V1_SERVICE, REFLECTION.full_name)
@@ -70,6 +71,7 @@ class GrpcServer:
         except RuntimeError as error:
             # Taken between the look and the bind.
             raise AddressError(f"cannot listen on `{address}`", "choose another address") from error
+        self._socket_file = SocketFile.of(address)
         await self._server.start()
         return address if address.path else Address(address.host, port)
 
@@ -78,4 +80,5 @@ class GrpcServer:
         self.health.drain()
         self._reflection.drain()
         await self._server.stop(grace)
-        remove_socket(self._address)
+        if self._socket_file is not None:
+            self._socket_file.remove()

@@ -90,12 +90,4 @@ def _require_valid(request: Request, decision: Decision, policy: ServedPolicy) -
     """Raise InvalidCheckError if the policy cannot read the request: it lacks a token or names no section."""
     if decision.reason is not Reason.INVALID_REQUEST or policy.decider is None:
         return
-    missing = policy.decider.missing_tokens(request)
-    if missing:
-        raise InvalidCheckError(
-            [
-                Violation(f"context.{token}", f"context.{token} is not set; the policy's model reads `r.{token}`")
-                for token in missing
-            ]
-        )
-    raise InvalidCheckError([Violation("section", decision.detail)])
+    raise InvalidCheckError(list(policy.decider.violations(request)))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import uvicorn
 from starlette.applications import Starlette
 
-from authz_sidecar.transports.address import Address, bound_address, open_listener, remove_socket
+from authz_sidecar.transports.address import Address, SocketFile, bound_address, open_listener
 
 MAX_HEAD_BYTES = 16 * 1024
 MAX_CONNECTIONS = 1_000
@@ -36,6 +36,7 @@ class HttpServer(uvicorn.Server):
             )
         )
         self._address = address
+        self._socket_file: SocketFile | None = None
         self._listening = asyncio.Event()
         self._serving: asyncio.Task[None] | None = None
 
@@ -52,6 +53,7 @@ class HttpServer(uvicorn.Server):
     async def start(self) -> Address:
         """Listen, and return the address with the port that was taken; raises AddressError."""
         listener = open_listener(self._address)
+        self._socket_file = SocketFile.of(self._address)
         self._serving = asyncio.create_task(self.serve(sockets=[listener]))
         listening = asyncio.create_task(self._listening.wait())
         await asyncio.wait((self._serving, listening), return_when=asyncio.FIRST_COMPLETED)
@@ -65,4 +67,5 @@ class HttpServer(uvicorn.Server):
         if self._serving is not None:
             self.should_exit = True
             await self._serving
-        remove_socket(self._address)
+        if self._socket_file is not None:
+            self._socket_file.remove()
