@@ -11,7 +11,7 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "bundles.md").read_text(e
 EXAMPLES = {found[1]: found[0] for found in re.finditer(r"^# (\S+\.yaml)\n(?:(?!```).*\n)+", PAGE, re.MULTILINE)}
 # Codes of other families belong to `lint`, which has pages of its own.
 FAMILIES = {"model", "expression", "pattern", "rule", "role", "bundle", "file", "yaml", "field", "manifest", "name"}
-FAMILIES |= {"unknown", "grant", "assignment", "flag", "test", "too"}
+FAMILIES |= {"unknown", "grant", "assignment", "flag", "test", "too", "invisible"}
 
 
 def test_the_examples_are_one_bundle() -> None:

@@ -66,6 +66,24 @@ def test_what_cannot_be_called_exits_2(run: Run, arguments: tuple[str, ...]) -> 
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("check", "a", "b", "c", "--attribute", "k\x1b[2J"),
+        ("check", "a", "b", "c", "--time", "\x1b[2J"),
+        ("serve", "--grpc", "\x1b[2J"),
+        ("lint", "--\x1b[2J"),
+        ("\x1b[2J",),
+    ],
+)
+def test_what_is_typed_wrong_cannot_act_on_the_terminal(run: Run, arguments: tuple[str, ...]) -> None:
+    """A message that repeats an argument escapes its control characters."""
+    ended = run(*arguments)
+    assert ended.returncode == 2
+    assert "\\x1b[2J" in ended.stderr
+    assert "\x1b" not in ended.stderr
+
+
 def test_version_says_what_a_report_needs(run: Run) -> None:
     """`version` names the sidecar, the Casbin whose decisions are the judge, and the Python."""
     versions = {

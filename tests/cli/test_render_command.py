@@ -1,5 +1,8 @@
 """`authz-sidecar render`, run as a command."""
 
+import pty
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,22 @@ def test_files_are_printed_under_headers(run: Run) -> None:
     headers = [line for line in done.stdout.splitlines() if line.startswith("==> ")]
     assert headers == ["==> model.conf <==", "==> policy.csv <=="]
     assert "p, editor, folder:2, read" in done.stdout
+
+
+def test_a_terminal_shows_what_is_invisible(write_bundle: WriteBundle) -> None:
+    """On a terminal characters that hide or reorder text are escaped; a file gets them as they are."""
+    policies = write_bundle({"model.conf": RBAC_MODEL, "policy.csv": "p, a\u202elice, folder:1, read\n"})
+    command = (sys.executable, "-m", "authz_sidecar", "render", str(policies))
+    ours, theirs = pty.openpty()
+    with open(ours, "rb", buffering=0) as terminal:  # noqa: PTH123 - a terminal has no path
+        with open(theirs, "wb", buffering=0) as side:  # noqa: PTH123
+            subprocess.run(command, stdout=side, stderr=subprocess.DEVNULL, timeout=60, check=True)
+            shown = terminal.read(65536).decode()
+    assert "p, a\\u202elice, folder:1, read" in shown
+    assert "\u202e" not in shown
+    piped = subprocess.run(command, capture_output=True, timeout=60, check=True, encoding="utf-8")
+    assert "p, a\u202elice, folder:1, read" in piped.stdout
+    assert "1 warning" in piped.stderr
 
 
 @pytest.mark.usefixtures("rbac")

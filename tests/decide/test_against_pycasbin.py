@@ -1,7 +1,7 @@
 """Random models, policies and requests decide as pycasbin decides them."""
 
 import msgspec
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authz_sidecar.values import Decision, Reason, Request, build_request
@@ -229,6 +229,7 @@ def agree(model: str, policy: str, matching: dict[str, str], request: Request, d
     assert decision.reason is not Reason.EVALUATION_ERROR, (model, policy, matching, request, decision)
 
 
+@settings(max_examples=3 * settings().max_examples)
 @given(st.data(), systems())
 def test_decisions_are_those_of_pycasbin(data: st.DataObject, system: tuple[str, str, dict[str, str]]) -> None:
     """A random model with a random policy answers random requests as pycasbin answers them."""

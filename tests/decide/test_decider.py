@@ -442,3 +442,12 @@ def test_a_decider_reads_a_snapshot_and_changes_nothing() -> None:
     for subject in ("alice", "bob", "admin", "alice"):
         assert first.decide(ask(subject)) == second.decide(ask(subject))
         assert first.explain(ask(subject)) == Decider(first.snapshot).explain(ask(subject))
+
+
+def test_every_pattern_of_a_rule_counts() -> None:
+    """Where two fields are patterns, a rule matches only if both do."""
+    text = model("r.sub == p.sub && regexMatch(r.act, p.act) && regexMatch(r.obj, p.obj)")
+    ours = decider(text, "p, alice, data[12]$, (read|write)$")
+    assert ours.decide(ask(name="data1", action="read")).allowed
+    assert not ours.decide(ask(name="data1", action="delete")).allowed
+    assert not ours.decide(ask(name="data3", action="read")).allowed

@@ -466,6 +466,19 @@ def test_request_pattern() -> None:
     assert refused(text) == {"expression-type"}
 
 
+def test_many_conditions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyCasbin tries the conditions of all rules; here a bundle with too many for one request does not load."""
+    monkeypatch.setattr("authz_sidecar.compile.index.MAX_CONDITIONS_IN_LEAF", 20)
+    text = carrying("eval(p.rule)")
+    rules = [f"p, alice, data, read, r.sub.age == {age}, allow" for age in range(21)]
+    request = ask(subject_attributes={"age": 19})
+    assert in_casbin(text, "\n".join(rules), request) is True
+    assert ours(text, "\n".join(rules[:20]), request).allowed
+    assert refused(text, "\n".join(rules)) == {"rule-conditions"}
+    # Rules that carry the same condition count once.
+    assert ours(text, "\n".join(rules[:20] * 2), request).allowed
+
+
 def test_evaluation_error() -> None:
     """A missing attribute raises in pycasbin and denies here, with its reason."""
     text = model("r.sub == p.sub && r.sub.age > 18")
@@ -510,6 +523,16 @@ def matches(text: str, pattern: str, value: str) -> tuple[bool | str, Decision |
     request = Request("alice", "read", type=value, object=value)
     problems = refused(text, policy)
     return in_casbin(text, policy, request), problems or ours(text, policy, request)
+
+
+def test_matched_text() -> None:
+    """PyCasbin matches any text; here an attribute that is matched has at most 1,024 characters."""
+    text = model('r.sub == p.sub && regexMatch(r.obj.path, "a+$")')
+    short, long = (ask(object_attributes={"path": "a" * length}) for length in (1024, 1025))
+    assert in_casbin(text, request=short) is True
+    assert ours(text, request=short).allowed
+    assert in_casbin(text, request=long) is True
+    assert ours(text, request=long).reason is Reason.EVALUATION_ERROR
 
 
 def test_linear_regex() -> None:

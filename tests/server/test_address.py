@@ -1,8 +1,11 @@
 """Addresses to listen on."""
 
+import tempfile
+from pathlib import Path
+
 import pytest
 
-from authz_sidecar.transports.address import Address, AddressError, parse_address
+from authz_sidecar.transports.address import Address, AddressError, SocketFile, open_listener, parse_address
 
 
 @pytest.mark.parametrize(
@@ -49,3 +52,22 @@ def test_what_is_no_address_is_refused(address: str, message: str) -> None:
         parse_address(address)
     assert message in caught.value.message
     assert caught.value.help
+
+
+def test_only_the_socket_that_was_bound_is_removed() -> None:
+    """A server that ends leaves the socket alone which a successor has bound in the same place."""
+    with tempfile.TemporaryDirectory() as folder:
+        address = Address(path=f"{folder}/one.sock")
+        with open_listener(address) as first:
+            mine = SocketFile.of(address)
+            assert mine is not None
+            assert first.getsockname() == address.path
+        with open_listener(address):
+            theirs = SocketFile.of(address)
+            assert theirs is not None
+            mine.remove()
+            assert Path(address.path).exists()
+            theirs.remove()
+            assert not Path(address.path).exists()
+            theirs.remove()
+    assert SocketFile.of(Address("127.0.0.1", 1)) is None

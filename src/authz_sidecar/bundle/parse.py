@@ -12,7 +12,7 @@ from authz_sidecar.bundle.policy_checks import check_policy
 from authz_sidecar.bundle.policy_files import read_policy
 from authz_sidecar.bundle.standard_model import Form, differences, form_of
 from authz_sidecar.bundle.tests_files import read_tests
-from authz_sidecar.bundle.text import decode, size_problem
+from authz_sidecar.bundle.text import INVISIBLE, decode, invisible_problem, size_problem
 from authz_sidecar.bundle.validation import validate
 from authz_sidecar.bundle.wording import listed, quote, suggest
 from authz_sidecar.bundle.yaml_text import parse_yaml
@@ -129,6 +129,11 @@ def _read_model(files: Mapping[str, bytes], good: Iterable[str], findings: Findi
     text = decode(files[MODEL_FILE], MODEL_FILE, findings)
     if text is None:
         return None
+    found = None if text.isascii() else INVISIBLE.search(text)
+    if found:
+        at = found.start()
+        span = Span(MODEL_FILE, text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at))
+        invisible_problem(found.group(), span, findings)
     model, problems = parse_model(text, MODEL_FILE)
     for problem in problems:
         findings.add(problem)

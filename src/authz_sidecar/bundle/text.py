@@ -12,6 +12,24 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 
+# Unicode's category Cf: characters that join, hide or reorder what stands beside them.
+INVISIBLE = re.compile(
+    "[\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f"
+    "\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001"
+    "\U000e0020-\U000e007f]"
+)
+
+
+def invisible_problem(character: str, span: Span, findings: Findings) -> None:
+    """Warn of a character that is not seen and lets two values look alike."""
+    findings.warning(
+        span,
+        "invisible-character",
+        f"the invisible character U+{ord(character):04X} stands in column {span.column}",
+        "remove it unless the name really has it; what looks the same without it is another name",
+    )
+
+
 def encoding_problem(data: bytes, start: int, file: str, line: int, findings: Findings) -> None:
     """Report that the byte at `start` is not UTF-8; `line` is the line of the first byte of `data`."""
     line += data.count(b"\n", 0, start)

@@ -24,12 +24,15 @@ from yaml.events import (
 )
 
 from authz_sidecar.bundle.findings import Findings
-from authz_sidecar.bundle.text import decode
+from authz_sidecar.bundle.text import INVISIBLE, decode, invisible_problem
 from authz_sidecar.bundle.wording import quote
 from authz_sidecar.bundle.yaml_nodes import YamlList, YamlMap
 from authz_sidecar.values.span import Span
 
 _VALUES = frozenset({ScalarEvent, AliasEvent, MappingStartEvent, SequenceStartEvent})
+
+# Fields of text for people, which may be written in any script.
+_PROSE = frozenset({"description"})
 
 MAX_DEPTH = 64
 MAX_ALIASES = 100
@@ -127,6 +130,8 @@ class _Composer:
             value: Any
             if kind is ScalarEvent:
                 value = self._scalar(event, line, column)
+                if type(value) is str and not value.isascii() and key not in _PROSE:
+                    self._check_visible(event, line, column)
                 # Text that is as long as it reads stands there letter by letter: no escapes, no folded lines.
                 end, quotes = event.end_mark, 0 if event.implicit[0] else 1
                 if type(value) is str and end.column + 1 - column == len(value) + 2 * quotes and end.line + 1 == line:
@@ -194,6 +199,8 @@ class _Composer:
                     f"the key {quote(key)} is not text" if key else "a key is missing before `:`",
                     f'put it in quotes: `"{key}":`' if key else "write the key",
                 )
+        if not key.isascii():
+            self._check_visible(event, line, column)
         if key in container:
             first = container.places[key]
             self._report(
@@ -204,6 +211,16 @@ class _Composer:
                 f"remove one of them; the first is on line {first[0]}",
             )
         return key
+
+    def _check_visible(self, event: Any, line: int, column: int) -> None:
+        """Warn of the first character in a text that is not seen, written as it is or by an escape."""
+        found = INVISIBLE.search(event.value)
+        if found is None:
+            return
+        end, quotes = event.end_mark, 0 if event.implicit[0] else 1
+        if end.line + 1 == line and end.column + 1 - column == len(event.value) + 2 * quotes:
+            column += quotes + found.start()
+        invisible_problem(found.group(), Span(self._file, line, column), self._findings)
 
     def _scalar(self, event: Any, line: int, column: int) -> Any:
         text: str = event.value

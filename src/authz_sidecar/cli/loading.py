@@ -8,7 +8,7 @@ import msgspec
 from authz_sidecar.bundle.bundle import Bundle
 from authz_sidecar.cli.findings import count_line, finding_lines
 from authz_sidecar.cli.place import Places
-from authz_sidecar.cli.terminal import CommandError, Line, Terminal
+from authz_sidecar.cli.terminal import CommandError, Line, Terminal, visible
 from authz_sidecar.compile.compiler import compile_bundle
 from authz_sidecar.compile.snapshot import Snapshot
 from authz_sidecar.sources.directory import read_directory
@@ -73,7 +73,8 @@ def require_bundle(terminal: Terminal, policies: Path) -> CompiledBundle:
             terminal.note(*finding_lines(diagnostic, read.places))
         raise CommandError(terminal, (f"the bundle in `{policies}` does not load: {count_line(errors)}", ""))
     if read.diagnostics:
-        note: Line = (f"{count_line(read.diagnostics)} in `{policies}`: see `authz-sidecar lint {policies}`",)
+        shown = visible(str(policies))
+        note: Line = (f"{count_line(read.diagnostics)} in `{shown}`: see `authz-sidecar lint {shown}`",)
         terminal.note(note)
     return CompiledBundle(read.bundle, read.snapshot, read.policy_version, read.places)
 

@@ -15,6 +15,8 @@ from typing import NoReturn
 
 import click
 
+from authz_sidecar.cli.terminal import visible
+
 LAZY: dict[str, str] = {
     "serve": "authz_sidecar.cli.serve:command",
     "check": "authz_sidecar.cli.check:command",
@@ -93,6 +95,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         code = INTERRUPTED
     except click.ClickException as error:
+        # What was typed is repeated in the message, and must not act on the terminal.
+        error.message = visible(error.message)
         error.show()
         code = TOOL_FAILED
     except BrokenPipeError:

@@ -8,7 +8,7 @@ from authz_sidecar.bundle.render import RenderError, render_bundle
 from authz_sidecar.bundle.standard_model import BASIC, EXTENDED
 from authz_sidecar.cli.loading import require_bundle
 from authz_sidecar.cli.option import color_option, policies_argument
-from authz_sidecar.cli.terminal import FAINT, CommandError, Terminal
+from authz_sidecar.cli.terminal import FAINT, CommandError, Terminal, visible
 
 MODELS = {"basic": BASIC, "extended": EXTENDED}
 # What the reader of a bundle takes for part of it.
@@ -53,13 +53,13 @@ def command(policies: Path, output: Path | None, force: bool, model: str | None,
     if output is None:
         for name, text in files.items():
             terminal.result(((f"==> {name} <==", FAINT),))
-            click.echo(text, nl=not text.endswith("\n"))
+            terminal.text(text)
         return
     try:
         _write(terminal, output, files, force)
     except OSError as error:
         raise CommandError(terminal, (f"cannot write to `{output}`: {error.strerror}", "")) from error
-    terminal.note((f"wrote {', '.join(files)} to {output}",))
+    terminal.note((f"wrote {', '.join(files)} to {visible(str(output))}",))
 
 
 def _write(terminal: Terminal, output: Path, files: dict[str, str], force: bool) -> None:

@@ -58,6 +58,13 @@ class Terminal:
         """Write lines to standard output."""
         self._write(sys.stdout, lines)
 
+    def text(self, text: str) -> None:
+        """Write a file's text to standard output: as it is, or on a terminal with what is not printable escaped."""
+        lines = text.removesuffix("\n").split("\n")
+        if sys.stdout.isatty():
+            lines = [visible(line.replace("\t", "    ")) for line in lines]
+        sys.stdout.writelines(f"{line}\n" for line in lines)
+
     def note(self, *lines: Line) -> None:
         """Write lines to standard error."""
         self._write(sys.stderr, lines)

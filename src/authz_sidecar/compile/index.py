@@ -212,6 +212,7 @@ class _Builder:
         sets = [access for place, access in enumerate(plan.sets) if not mask >> (len(plan.keys) + place) & 1]
         lengths = self.lengths.setdefault(mask, [set() for _ in sets])
         names: list[str] = []
+        tests: list[Expr] = []
         for place, access in enumerate(sets):
             value = self.columns[access.field][row]
             if isinstance(access, PatternAccess):
@@ -219,11 +220,11 @@ class _Builder:
                 if pattern.kind != "exact":
                     lengths[place].add(len(pattern.literal))
                 if pattern.kind == "test":
-                    number = self._number(
-                        conjoin([Call(access.function, (Token(access.token), Const(value))), rule_class.residual])
-                    )
+                    tests.append(Call(access.function, (Token(access.token), Const(value))))
                 value = probe_name(pattern.kind, pattern.literal)
             names.append(value)
+        if tests:
+            number = self._number(conjoin([*tests, rule_class.residual]))
         key = self._key(bound, row)
         place_of_condition = (mask, domain, key, *names, number)
         if place_of_condition in self.placed:
