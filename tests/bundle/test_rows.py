@@ -1,5 +1,8 @@
 """Casbin rows: the syntax, the places, and everything that is wrong with a row."""
 
+import sys
+import unicodedata
+
 import casbin
 import pytest
 from casbin.persist.adapter import load_policy_line
@@ -7,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authz_sidecar.bundle.findings import MAX_SHOWN
+from authz_sidecar.bundle.text import INVISIBLE
 from authz_sidecar.values import Span
 from tests.bundle.expectations import RBAC, Finding, expect_findings, findings_of, read, rows_bundle, rows_of
 
@@ -53,6 +57,54 @@ def test_equal_values_are_one_object() -> None:
     bundle = read(files)
     column = bundle.tables["p"].columns[0]
     assert column[0] is column[1] is column[2] is bundle.tables["g"].columns[0][0]
+
+
+@pytest.mark.parametrize("before", ["", GOOD + "\n", "# é\n(\n"])
+def test_a_long_line_is_refused_unread(before: str) -> None:
+    """Megabytes of brackets are not scanned: a line has 64 KiB at most, whatever it holds."""
+    line = before.count("\n") + 1
+    found = findings_of(rows_bundle(f"{before}p, {'(,)' * 30_000}\n{GOOD}\n"))
+    assert [finding for finding in found if "long" in finding.message] == [
+        Finding(
+            f"policy.csv:{line}:1",
+            "rule-value",
+            "the line is 90,003 bytes long; at most 65,536 are taken",
+            "shorten the values, or end the row where the next one begins",
+        )
+    ]
+    assert len(found) == 1 + before.count("(")
+
+
+def test_a_line_of_64_kib_is_read() -> None:
+    """The limit itself is inside, and a file of shorter lines may be as long as it likes."""
+    comment = "#" * 65_536
+    assert len(read(rows_bundle(f"{comment}\n{GOOD}\n" * 40)).tables["p"]) == 40
+
+
+INVISIBLE_HELP = "remove it unless the name really has it; what looks the same without it is another name"
+
+
+@pytest.mark.parametrize("character", ["\u200b", "\u202e", "\ufeff", "\u00ad", "\U000e0041"])
+def test_a_character_that_is_not_seen_is_a_warning(character: str) -> None:
+    """It is named with its place, once a line, and the row is read as it is."""
+    rows = f"{GOOD}\ng, a{character}lice{character}, admin, acme\n# é\n"
+    message = f"the invisible character U+{ord(character):04X} stands in column 5"
+    expected = Finding("policy.csv:2:5", "invisible-character", message, INVISIBLE_HELP, "warning")
+    expect_findings(rows_bundle(rows), expected)
+    assert rows_of(read(rows_bundle(rows)), "g") == [f"g, a{character}lice{character}, admin, acme"]
+
+
+def test_invisible_characters_are_named_on_a_hundred_lines() -> None:
+    """A file that is written in them throughout costs no more than that."""
+    found = findings_of(rows_bundle("g, a\u200bb, c, d\n" * 300))
+    assert [finding.place for finding in found] == [f"policy.csv:{line}:5" for line in range(1, 101)]
+
+
+def test_all_format_characters_are_known() -> None:
+    """Those of Unicode's category Cf are the invisible ones."""
+    formats = [chr(code) for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)) == "Cf"]
+    assert len(formats) > 150
+    assert [character for character in formats if not INVISIBLE.fullmatch(character)] == []
 
 
 def test_windows_line_ends_are_line_ends() -> None:

@@ -328,3 +328,34 @@ def test_any_signs_are_data_or_findings(text: str) -> None:
     """The same for text made of the signs that YAML cares about."""
     root, findings = parse(text)
     assert (root is None) == bool(findings)
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("a: x\u200by", "x.yaml:1:5"),
+        ('a: "x\u200by"', "x.yaml:1:6"),
+        ('a: "x\\u200by"', "x.yaml:1:4"),
+        ("x\u200by: a", "x.yaml:1:2"),
+        ("a: [b, x\u200by]", "x.yaml:1:9"),
+        ("a: |\n  x\u200by\n", "x.yaml:1:4"),
+    ],
+)
+def test_a_character_that_is_not_seen_is_a_warning(text: str, place: str) -> None:
+    """In a key or a value, written as it is or by an escape; the data keeps it."""
+    root, findings = parse(text)
+    column = place.rpartition(":")[2]
+    assert findings == [
+        (
+            place,
+            "invisible-character",
+            f"the invisible character U+200B stands in column {column}",
+            "remove it unless the name really has it; what looks the same without it is another name",
+        )
+    ]
+    assert "x\\u200by" in repr(root)
+
+
+def test_descriptions_are_in_any_script() -> None:
+    """Text for people may need characters that join or part letters."""
+    assert parse("description: \u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645")[1] == []

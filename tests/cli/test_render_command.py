@@ -1,5 +1,6 @@
 """`authz-sidecar render`, run as a command."""
 
+import os
 import pty
 import subprocess
 import sys
@@ -26,10 +27,10 @@ def test_a_terminal_shows_what_is_invisible(write_bundle: WriteBundle) -> None:
     policies = write_bundle({"model.conf": RBAC_MODEL, "policy.csv": "p, a\u202elice, folder:1, read\n"})
     command = (sys.executable, "-m", "authz_sidecar", "render", str(policies))
     ours, theirs = pty.openpty()
-    with open(ours, "rb", buffering=0) as terminal:  # noqa: PTH123 - a terminal has no path
-        with open(theirs, "wb", buffering=0) as side:  # noqa: PTH123
-            subprocess.run(command, stdout=side, stderr=subprocess.DEVNULL, timeout=60, check=True)
-            shown = terminal.read(65536).decode()
+    subprocess.run(command, stdout=theirs, stderr=subprocess.DEVNULL, timeout=60, check=True)
+    shown = os.read(ours, 65536).decode()
+    for end in (ours, theirs):
+        os.close(end)
     assert "p, a\\u202elice, folder:1, read" in shown
     assert "\u202e" not in shown
     piped = subprocess.run(command, capture_output=True, timeout=60, check=True, encoding="utf-8")

@@ -281,11 +281,11 @@ def test_a_rewrite_while_reading_gives_one_revision(tmp_path: Path) -> None:
         (tmp_path / "a.csv").write_text("2")
         (tmp_path / "z.csv").write_text("2")
 
-    with during("open", "/z.csv", rewrite_once(rewrite)):
+    with during("open", "/z.csv", only_once(rewrite)):
         assert read(tmp_path) == {"a.csv": b"2", "z.csv": b"2"}
 
 
-def rewrite_once(act: Callable[[], None]) -> Callable[[], None]:
+def only_once(act: Callable[[], None]) -> Callable[[], None]:
     """`act` the first time, nothing later."""
     left = [act]
 
@@ -299,9 +299,13 @@ def rewrite_once(act: Callable[[], None]) -> Callable[[], None]:
 def test_a_file_that_goes_or_comes_while_reading_is_seen(tmp_path: Path) -> None:
     """A file that vanishes after it was listed, or appears after the listing, is no error and is not missed."""
     write(tmp_path, a_DOT_csv="a", b_DOT_csv="b")
-    with during("open", "/a.csv", rewrite_once((tmp_path / "a.csv").unlink)):
+    with during("open", "/a.csv", only_once((tmp_path / "a.csv").unlink)):
         assert read(tmp_path) == {"b.csv": b"b"}
-    with during("open", "/b.csv", rewrite_once(lambda: (tmp_path / "0.csv").write_text("new") and None)):
+
+    def appear() -> None:
+        (tmp_path / "0.csv").write_text("new")
+
+    with during("open", "/b.csv", only_once(appear)):
         assert read(tmp_path) == {"0.csv": b"new", "b.csv": b"b"}
 
 
@@ -309,12 +313,13 @@ def test_a_directory_that_never_rests_is_refused(tmp_path: Path) -> None:
     """After five attempts reading gives up and says so."""
     write(tmp_path, a_DOT_csv="")
 
-    def grow() -> None:
-        with (tmp_path / "a.csv").open("a") as file:
-            file.write("x")
+    listings: list[int] = []
 
-    attempts: list[None] = []
-    with during("os.scandir", str(tmp_path), lambda: attempts.append(None) or grow()):
+    def grow() -> None:
+        listings.append(len(listings))
+        (tmp_path / "a.csv").write_text("x" * len(listings))
+
+    with during("os.scandir", str(tmp_path), grow):
         found = faults(tmp_path)
     assert found == [
         (
@@ -324,7 +329,7 @@ def test_a_directory_that_never_rests_is_refused(tmp_path: Path) -> None:
             "try again when the writer is done; to replace a bundle at once, swap a link to its directory",
         )
     ]
-    assert len(attempts) == 10
+    assert len(listings) == 10
 
 
 def test_a_folder_that_may_be_listed_and_not_entered_is_named(open_folder: Path) -> None:

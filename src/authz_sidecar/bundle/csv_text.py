@@ -131,7 +131,7 @@ class RowReader:
         for index, line in enumerate(lines):
             if len(line) > MAX_LINE_BYTES:
                 self._findings.error(
-                    Span(self._file, first + index),
+                    Span(self._file, first + index, 1),
                     "rule-value",
                     f"the line is {len(line):,} bytes long; at most {MAX_LINE_BYTES:,} are taken",
                     "shorten the values, or end the row where the next one begins",

@@ -7,6 +7,7 @@ means "deny", "findings" or "changes".
 """
 
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -95,9 +96,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         code = INTERRUPTED
     except click.ClickException as error:
-        # What was typed is repeated in the message, and must not act on the terminal.
-        error.message = visible(error.message)
-        error.show()
+        _show(error)
         code = TOOL_FAILED
     except BrokenPipeError:
         return _unread()
@@ -110,6 +109,16 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return _unread()
     return code
+
+
+def _show(error: click.ClickException) -> None:
+    """Write an error to standard error. What was typed is repeated in it, and must not act on the terminal."""
+    shown = io.StringIO()
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        error.ctx.color = True  # or click would drop what it takes for colours, unseen
+    error.show(shown)  # a CommandError writes by itself, and escapes as it does
+    for line in shown.getvalue().splitlines():
+        click.echo(visible(line.expandtabs(4)), err=True)
 
 
 def _unread() -> int:

@@ -160,6 +160,8 @@ class SocketFile(msgspec.Struct, frozen=True):
     path: str
     device: int
     inode: int
+    # The number of a file is given again at once when it is removed.
+    bound_ns: int
 
     @classmethod
     def of(cls, address: Address) -> "SocketFile | None":
@@ -170,13 +172,12 @@ class SocketFile(msgspec.Struct, frozen=True):
             facts = os.lstat(address.path)
         except OSError:
             return None
-        return cls(address.path, facts.st_dev, facts.st_ino)
+        return cls(address.path, facts.st_dev, facts.st_ino, facts.st_mtime_ns)
 
     def remove(self) -> None:
         """Remove the file, if it is still the same."""
-        with contextlib.suppress(OSError):
-            facts = os.lstat(self.path)
-            if (facts.st_dev, facts.st_ino) == (self.device, self.inode):
+        if SocketFile.of(Address(path=self.path)) == self:
+            with contextlib.suppress(OSError):
                 Path(self.path).unlink()
 
 
