@@ -35,10 +35,6 @@ class SectionIndex(msgspec.Struct, frozen=True):
         """The row of the rule table that a rank stands for."""
         return rank if self.order is None else self.order[rank]
 
-    def denies(self, rank: int) -> bool:
-        """Whether the rule of this rank denies."""
-        return bool(self.effects[rank]) if self.effects is not None else rank < self.denials
-
 
 class Snapshot(msgspec.Struct, frozen=True):
     """A compiled bundle: `tables` by ptype, `graphs` by role definition, `sections` by suffix."""

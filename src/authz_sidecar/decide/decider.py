@@ -107,6 +107,7 @@ class _Branch:
         "fallible",
         "guard",
         "index",
+        "of_subject",
         "only_probe",
         "probes",
         "residual_of",
@@ -123,6 +124,10 @@ class _Branch:
         self.probes = probes
         # The loop reads it once for all shapes.
         self.only_probe = found[0] if len(found := [probe for probe in probes if probe is not None]) == 1 else None
+        # Whether what is held tells that the subject is known: an object's roles do not.
+        self.of_subject = any(
+            isinstance(access, RoleAccess) and access.name == Token("sub") for access in index.plan.sets
+        )
         # For a pattern set, the part of the request that is matched.
         self.tokens = [SOURCES[access.token] if isinstance(access, PatternAccess) else "" for access in index.plan.sets]
         self.residual_of = index.residual_of
@@ -214,7 +219,11 @@ class SectionDecider:
                 branch_probes.append(probes[access])
             self._branches.append(_Branch(branch, evaluator, branch_probes))
         self._subjects = _SubjectFacts(snapshot, index, probes)
-        plainly = self._plain_decide()
+        # What a subject gets whom the policy knows and no rule matches.
+        self._no_match = DENIALS[Reason.NO_MATCHING_RULE]
+        if index.section.effect is Effect.DENY_OVERRIDE and len(self._table):
+            self._no_match = Decision(True, Reason.ALLOWED_WITHOUT_RULE)
+        plainly = self._one_table_decide() or self._plain_decide()
 
         def in_order_if_need_be(request: Request) -> Decision:
             try:
@@ -224,6 +233,39 @@ class SectionDecider:
 
         fallible = any(branch.fallible for branch in self._branches)
         self.decide: Decide = in_order_if_need_be if fallible else plainly
+
+    def _one_table_decide(self) -> Decide | None:
+        """`_plain_decide` without its loops, for the RBAC families: one branch with one table, the subject's roles, and
+        nothing left to evaluate. None for any other matcher."""
+        branch = self._branches[0] if len(self._branches) == 1 else None
+        if branch is None or len(branch.shapes) != 1 or branch.residual_of or branch.guard or self.context_tokens:
+            return None
+        domain, key, get, access, shape = branch.shapes[0]
+        if access != ROLE_SET or not branch.of_subject or branch.only_probe is None:
+            return None
+        suffix, roles, no_match = self.index.section.suffix, branch.only_probe.roles, self._no_match
+        by_rank, without_rule, only_table = self._by_rank, self._without_rule, shape.table
+
+        def decide(request: Request) -> Decision:
+            if request.section != suffix:
+                return _refuse(_unknown_section(request))
+            held = roles(request)
+            if not held:
+                return without_rule(request)
+            table = only_table if domain is None else get(domain(request))
+            leaf = None if table is None else table.get(key(request))
+            if leaf is None:
+                return no_match
+            best = NO_RANK
+            if leaf.__class__ is tuple:
+                for at in range(0, len(leaf), 2):
+                    if leaf[at] in held and leaf[at + 1] < best:
+                        best = leaf[at + 1]
+            else:
+                best = min(_ranks(leaf, [held]), default=NO_RANK)
+            return no_match if best == NO_RANK else by_rank(best)
+
+        return decide
 
     def _plain_decide(self) -> Decide:
         """The decision in one pass, candidates tried as they are found: no lists, and no calls but look-ups.
@@ -235,17 +277,12 @@ class SectionDecider:
         without_rule = self._without_rule
         context_tokens = self.context_tokens
         allowed, denied = _ALLOWED, _DENIED
-        no_match = DENIALS[Reason.NO_MATCHING_RULE]
-        if self.index.section.effect is Effect.DENY_OVERRIDE and len(self._table):
-            no_match = Decision(True, Reason.ALLOWED_WITHOUT_RULE)
+        no_match = self._no_match
         branches = [
             (
                 probe.roles if (probe := branch.only_probe) is not None else anyone,
                 branch.decisive is not None and branch.decisive is probe,
-                # Whether what is held tells that the subject is known: an object's roles do not.
-                any(
-                    isinstance(access, RoleAccess) and access.name == Token("sub") for access in branch.index.plan.sets
-                ),
+                branch.of_subject,
                 branch.guard,
                 branch.shapes,
                 branch.residual_of,
@@ -380,7 +417,7 @@ class SectionDecider:
     def _by_rank(self, rank: int) -> Decision:
         index = self.index
         row = rank if index.order is None else index.order[rank]
-        if index.denies(rank):
+        if rank < index.denials or (index.effects is not None and index.effects[rank]):
             return Decision(False, _DENIED, row)
         return Decision(True, _ALLOWED, row)
 
