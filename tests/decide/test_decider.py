@@ -9,7 +9,6 @@ from authz_sidecar.bundle.standard_model import BASIC
 from authz_sidecar.compile.access import RoleAccess
 from authz_sidecar.compile.roles import RoleGraph
 from authz_sidecar.decide import Decider
-from authz_sidecar.decide import decider as decider_module
 from authz_sidecar.decide import roles as roles_module
 from authz_sidecar.decide.roles import RoleProbe
 from authz_sidecar.model.expression import Token
@@ -426,7 +425,7 @@ def test_time_is_not_cached() -> None:
 
 def test_conditions_are_kept_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """A policy with more conditions than are kept as functions decides as with all of them."""
-    monkeypatch.setattr(decider_module, "MAX_CONDITIONS", 4)
+    monkeypatch.setattr("authz_sidecar.decide.branch.MAX_CONDITIONS", 4)
     text = model("r.sub == p.sub && r.obj != p.obj && r.act == p.act")
     ours = decider(text, "\n".join([f"p, user{number}, data{number}, read" for number in range(50)]))
     for _ in range(2):
@@ -451,3 +450,16 @@ def test_every_pattern_of_a_rule_counts() -> None:
     assert ours.decide(ask(name="data1", action="read")).allowed
     assert not ours.decide(ask(name="data1", action="delete")).allowed
     assert not ours.decide(ask(name="data3", action="read")).allowed
+
+
+@pytest.mark.parametrize("function", ["regexMatch", "keyMatch2"])
+def test_a_pattern_for_one_name_covers_that_name(function: str) -> None:
+    """A pattern that only one name matches is a pattern still, as a member and as a role."""
+    pattern = {"regexMatch": "^alice$", "keyMatch2": "a[l]ice"}[function]
+    member = decider(RBAC, f"p, staff, data, read\ng, {pattern}, staff", {"g": function})
+    role = decider(RBAC, f"p, alice, data, read\ng, bob, {pattern}", {"g": function})
+    assert member.decide(ask()).allowed
+    assert role.decide(ask("bob")).allowed
+    for subject in ("alic", "alicee", "carol"):
+        assert not member.decide(ask(subject)).allowed
+        assert not role.decide(ask(subject)).allowed

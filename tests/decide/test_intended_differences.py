@@ -225,6 +225,11 @@ def test_role_patterns() -> None:
     assert judge(made, ask("/a/1")) is True
     engine.decide(ask("/a/2"))
     assert engine.decide(ask("/a/1")) == before
+    # What a name matches is itself a pattern, but does not pass on what it matches in turn.
+    chained = "p, staff, data, read\ng, /a/1, other\ng, /a/[0-9]$, staff"
+    assert judge(enforcer(ROLES, chained, {"g": "regexMatch"}), ask("/a/1/x")) is True
+    assert not decider(ROLES, chained, {"g": "regexMatch"}).decide(ask("/a/1/x")).allowed
+    assert decider(ROLES, chained, {"g": "regexMatch"}).decide(ask("/a/1")).allowed
     # A name holds the roles of the patterns it matches, and a role that is a pattern covers the names it matches.
     held = "p, staff, data, read\ng, /a/*, staff"
     assert decider(ROLES, held, matching).decide(ask("/a/1")).allowed

@@ -31,7 +31,8 @@ def bucket_patterns(function: str, texts: Iterable[str]) -> PatternBuckets:
     buckets: dict[str, list[str]] = {}
     for text in texts:
         pattern = compile_pattern(function, text)
-        if pattern.kind != "exact":
+        # `^alice$` matches one name too, but not the one that it is.
+        if pattern.kind != "exact" or pattern.literal != text:
             buckets.setdefault(pattern.literal, []).append(text)
     return PatternBuckets(
         function,

@@ -1,0 +1,58 @@
+"""What the policy knows of a subject: the reason of a denial that no rule made."""
+
+from authz_sidecar.compile.access import RoleAccess
+from authz_sidecar.compile.snapshot import SectionIndex, Snapshot
+from authz_sidecar.decide.roles import RoleProbe
+from authz_sidecar.model.expression import Token
+from authz_sidecar.values import Reason, Request
+
+
+class SubjectFacts:
+    """Tells why no rule matched: the subject is unknown, has no role in this company, or lacks the grant.
+
+    Facts hold only where the matcher compares the subject with rules; with patterns among names, or in a model that
+    does not look at the subject, nobody is unknown.
+    """
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        index: SectionIndex,
+        probes: dict[RoleAccess, RoleProbe],
+    ) -> None:
+        fields = index.section.fields
+        table = snapshot.tables[index.section.ptype]
+        self._probes: list[RoleProbe] = []
+        self._named: set[str] = set()
+        self._tells = bool(index.branches)
+        for branch in index.branches:
+            by_key = [access for access in branch.plan.keys if access.token == "sub"]
+            by_role = [
+                access for access in branch.plan.sets if isinstance(access, RoleAccess) and access.name == Token("sub")
+            ]
+            if not by_key and not by_role:
+                self._tells = False
+            for key in by_key:
+                self._named.update(table.columns[fields.index(key.field)])
+            for access in by_role:
+                self._named.update(table.columns[fields.index(access.field)])
+                probe = probes[access]
+                if probe.graph.names is not None:
+                    self._tells = False
+                if probe not in self._probes:
+                    self._probes.append(probe)
+
+    def reason(self, request: Request) -> Reason:
+        """The reason of a denial that no rule made."""
+        if not self._tells:
+            return Reason.NO_MATCHING_RULE
+        for probe in self._probes:
+            if len(probe.all_roles(request)) > 1:
+                return Reason.NO_MATCHING_RULE
+        subject = request.subject
+        if subject in self._named:
+            return Reason.NO_MATCHING_RULE
+        for probe in self._probes:
+            if subject in probe.graph.subjects:
+                return Reason.NO_ROLE_IN_COMPANY if probe.graph.has_domain else Reason.NO_MATCHING_RULE
+        return Reason.UNKNOWN_SUBJECT
