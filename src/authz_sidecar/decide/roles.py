@@ -92,6 +92,15 @@ def covers(graph: RoleGraph, held: frozenset[str], name: str, role: str) -> bool
     return any(pattern != name and compile_pattern(function, pattern).test(role) for pattern in held)
 
 
+def _inheriting(graph: RoleGraph) -> frozenset[str]:
+    """The roles that hold a role themselves, in whatever domain: few, so that asking costs no cold memory."""
+    held: set[str | tuple[str, ...]] = set()
+    for links in graph.links.values():
+        held.update(links.values())
+    roles = {role for value in held for role in ((value,) if isinstance(value, str) else value)}
+    return frozenset(roles & graph.subjects)
+
+
 class RoleProbe:
     """The roles that a request's subject (or object) holds and that some rule names.
 
@@ -120,6 +129,7 @@ class RoleProbe:
         links, named = self.graph.links, self._named
         # One set for each role, shared by all who hold it alone.
         alone = {name: frozenset((name,)) for name in named}.get
+        inheriting = _inheriting(self.graph)
 
         def roles(request: Request) -> frozenset[str]:
             name = read_name(request)
@@ -127,7 +137,7 @@ class RoleProbe:
             if held is not None:
                 role = held.get(name)
                 if role is not None:
-                    if role.__class__ is str and role not in held and name not in named:
+                    if role.__class__ is str and role not in inheriting and name not in named:
                         return alone(role, NOBODY)
                     return walk(request)
             return alone(name, NOBODY)
