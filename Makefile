@@ -14,11 +14,12 @@ LOCK := uv pip compile pyproject.toml --quiet --universal --generate-hashes --no
 	--no-emit-index-url --no-emit-find-links
 
 .NOTPARALLEL:
-.PHONY: help serve test bench static wheel format stubs lock clean
+.PHONY: help serve test test-long bench static wheel format stubs lock clean
 
 help:
 	@echo 'make serve   set up once, then serve $(POLICIES)/ on 127.0.0.1:50051 (gRPC) and 127.0.0.1:8080 (HTTP)'
 	@echo 'make test    set up once, then run every check and every test, on the built wheel'
+	@echo 'make test-long   the random tests against pycasbin, a hundred times further'
 	@echo 'make bench   measure decisions and loading against their targets (about a minute)'
 	@echo 'make format  reformat the code and apply the fixes that are safe'
 	@echo 'make stubs   regenerate src/authz_sidecar/_proto from proto/'
@@ -30,6 +31,10 @@ serve: .venv/.ready
 
 test: static wheel
 	@$(TEST)/python -m pytest -n 2 $(PYTEST)
+
+# The random tests against pycasbin, a hundred times further than in `make test` (hours).
+test-long: wheel
+	@$(TEST)/python -m pytest -n 2 --hypothesis-profile long --timeout 0 tests/decide $(PYTEST)
 
 # The figures of docs/benchmarks.md; never part of the tests, since machines are noisy.
 bench: .venv-test/.ready

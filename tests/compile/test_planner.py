@@ -255,12 +255,12 @@ p2, alice, read
         ('r.type != "secret"', "guard on the request", "once per request"),
         ('p.act != "delete"', "filter on the rule", "when compiling"),
         ("eval(p.rule)", "residual", "once per candidate, where it does not fold away for the rule"),
-        ("scanned", "2 tables, 3 entries; 2 rules keep a condition", "1 distinct conditions"),
+        ("scanned", "2 tables, 3 entries; rules that keep a condition: 2", "1 different condition"),
     ]
     (second,) = compiled.describe("2")
     assert [(line.conjunct, line.access) for line in second] == [
         ("p2.sub == r2.sub", "hash key on p2.sub"),
-        ("scanned", "1 tables, 1 entries; 0 rules keep a condition"),
+        ("scanned", "1 table, 1 entries; rules that keep a condition: 0"),
     ]
     assert second[-1].cost == "nothing is scanned"
 

@@ -463,3 +463,35 @@ def test_a_pattern_for_one_name_covers_that_name(function: str) -> None:
     for subject in ("alic", "alicee", "carol"):
         assert not member.decide(ask(subject)).allowed
         assert not role.decide(ask(subject)).allowed
+
+
+@pytest.mark.parametrize(
+    ("matcher", "reason"),
+    [
+        ("r.sub == p.sub && r.sub.age > 18 || r.obj == p.obj", Reason.EVALUATION_ERROR),
+        ("r.obj == p.obj || r.sub == p.sub && r.sub.age > 18", Reason.ALLOWED_BY_RULE),
+        ("r.obj == p.obj || r.sub == p.sub && r.sub.age > 18 || r.act == p.act", Reason.ALLOWED_BY_RULE),
+        ("r.sub == p.obj || r.sub == p.sub && r.sub.age > 18 || r.act == p.act", Reason.EVALUATION_ERROR),
+    ],
+)
+def test_alternatives_are_asked_in_their_order(matcher: str, reason: Reason) -> None:
+    """An alternative that fails counts unless one before it holds, whatever those after it say."""
+    assert decider(model(matcher), "p, alice, data, read").decide(ask()).reason is reason
+
+
+def test_the_first_error_is_told() -> None:
+    """Of several conditions that fail, the decision names that of the rule which is read first."""
+    text = model("r.sub == p.sub && eval(p.rule)", p="sub, rule, eft", e=BOTH)
+    ours = decider(text, "p, alice, r.sub.one > 1, allow\np, alice, r.sub.two > 1, allow")
+    decision = ours.decide(ask())
+    assert decision.rule == 0
+    assert decision.detail == "the subject has no attribute `one` (the rule at policy.csv:1:1)"
+
+
+def test_a_rule_that_denies_counts_beside_an_error() -> None:
+    """Where any rule may deny, one that does is the reason, also when a rule before it could not be evaluated."""
+    text = model("r.sub == p.sub && eval(p.rule)", p="sub, rule, eft", e=BOTH)
+    ours = decider(text, "p, alice, r.sub.one > 1, deny\np, alice, r.sub.two > 1, deny\np, alice, True, allow")
+    assert ours.decide(ask(subject_attributes={"two": 2})) == Decision(False, Reason.DENIED_BY_RULE, 1)
+    assert ours.decide(ask(subject_attributes={"two": 0})).reason is Reason.EVALUATION_ERROR
+    assert ours.decide(ask(subject_attributes={"one": 0, "two": 0})) == Decision(True, Reason.ALLOWED_BY_RULE, 2)

@@ -1,1 +1,1 @@
-"""Floor 1: a bundle's text, Casbin rows or YAML definitions, to checked rules with the place of each."""
+"""Floor 2: a bundle's text, Casbin rows or YAML definitions, to checked rules with the place of each."""

@@ -48,8 +48,9 @@ def parse_bundle(files: Mapping[str, bytes], name: str) -> tuple[Bundle | None, 
         if path.endswith(".yaml") and path != MANIFEST_FILE and not path.startswith(TESTS_FOLDER)
     }
     if rows and definitions:
+        # The few among the many are what does not belong here.
         findings.error(
-            Span(next(iter(definitions))),
+            Span(rows[0] if len(rows) <= len(definitions) else next(iter(definitions))),
             "bundle-mixed",
             f"the bundle has both rows ({quote(rows[0])}) and definitions ({quote(next(iter(definitions)))})",
             "keep `*.csv` for a plain Casbin bundle, or YAML definitions with the standard model; not both",

@@ -210,7 +210,11 @@ def _type_help(error: str, found: Any) -> str:
     if error.startswith("int"):
         return "write digits without quotes"
     if error == "list_type":
-        return "write `[…]`, or `- …` lines" if isinstance(found, dict) else f"write {quote(f'[{found}]')}"
+        if isinstance(found, dict):
+            return "write `[…]`, or `- …` lines"
+        # What is not a plain word, such as `*`, means something else to YAML without quotes.
+        item = found if isinstance(found, str) and found.replace("_", "a").isalnum() else f'"{found}"'
+        return f"write {quote(f'[{item}]')}"
     return "write `field: value` lines below it, indented"
 
 

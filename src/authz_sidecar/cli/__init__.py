@@ -1,1 +1,1 @@
-"""Floor 8: the command line, one module a command; the only floor that builds concrete stores and servers."""
+"""Floor 9: the command line, one module a command; the only floor that builds concrete stores and servers."""

@@ -1,4 +1,4 @@
-"""Floor 2: a bundle becomes a snapshot: planner, role graphs, indexes. Pure."""
+"""Floor 3: a bundle becomes a snapshot: planner, role graphs, indexes. Pure."""
 
 from authz_sidecar.compile.compiler import compile_bundle
 from authz_sidecar.compile.snapshot import Snapshot

@@ -65,12 +65,17 @@ class Snapshot(msgspec.Struct, frozen=True):
             lines.append(
                 PlanLine(
                     "scanned",
-                    f"{len(branch.shapes)} tables, {probes} entries; {len(branch.residual_of)} rules keep a condition",
-                    f"{residual} distinct conditions" if residual else "nothing is scanned",
+                    f"{_count(len(branch.shapes), 'table')}, {probes} entries; rules that keep a condition: "
+                    f"{len(branch.residual_of)}",
+                    _count(residual, "different condition") if residual else "nothing is scanned",
                 )
             )
             described.append(lines)
         return described
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _entries(table: dict[object, object], depth: int) -> int:

@@ -1,4 +1,4 @@
-"""Floor 3: `decide(snapshot, request) -> Decision`, and why. Pure: no I/O, no clock, no logging."""
+"""Floor 4: `Decider(snapshot).decide(request) -> Decision`, and why. Pure: no I/O, no clock, no logging."""
 
 from authz_sidecar.decide.decider import Decider
 

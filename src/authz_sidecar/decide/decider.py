@@ -1,6 +1,6 @@
 """The decision: a pure function of snapshot and request, and the closures that make it quick.
 
-    decide(snapshot, request) -> Decision
+    Decider(snapshot).decide(request) -> Decision
 
 A `Decider` is built from a snapshot once and holds getters, probes and conditions; all that it adds to the snapshot is
 bounded caches.

@@ -1,4 +1,4 @@
-"""Floor 6: which policy is current, and the answers it gives.
+"""Floor 7: which policy is current, and the answers it gives.
 
 It holds the one decider that is current, replaces it in one assignment, and names every answer. It knows no
 wire format and does no I/O.

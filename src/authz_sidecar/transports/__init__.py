@@ -1,1 +1,1 @@
-"""Floor 7: from wire to values and back, one package for each protocol; nothing here decides."""
+"""Floor 8: from wire to values and back, one package for each protocol; nothing here decides."""
