@@ -747,7 +747,7 @@ def test_a_bundle_is_rows_or_definitions() -> None:
     expect_findings(
         {**yaml_bundle(GOOD), "policy.csv": "p, a"},
         Finding(
-            "policy.yaml",
+            "policy.csv",
             "bundle-mixed",
             "the bundle has both rows (`policy.csv`) and definitions (`policy.yaml`)",
             "keep `*.csv` for a plain Casbin bundle, or YAML definitions with the standard model; not both",

@@ -7,7 +7,7 @@ from authz_sidecar.compile.index import BranchIndex, Shape
 from authz_sidecar.compile.planner import may_fail
 from authz_sidecar.decide.evaluate import Condition, Evaluator
 from authz_sidecar.decide.roles import RoleProbe
-from authz_sidecar.decide.tokens import SOURCES, read_token, read_tokens
+from authz_sidecar.decide.tokens import SOURCES, read_tokens
 from authz_sidecar.model.expression import Token
 from authz_sidecar.values import Request
 
@@ -60,7 +60,8 @@ class Branch:
         self.safe_conditions: dict[int, Condition] = {}
         self.shapes = [
             (
-                read_token(shape.domain) if shape.domain else None,
+                # Whatever the model calls it, the domain is the object's company.
+                bool(shape.domain),
                 read_tokens(shape.keys),
                 shape.table.get,
                 self._access_of(shape),

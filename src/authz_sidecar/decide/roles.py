@@ -109,15 +109,18 @@ class RoleProbe:
     graph itself; longer closures are cached, within a bound, unless time matters.
     """
 
-    __slots__ = ("_cache", "_named", "_read_domain", "_read_name", "graph", "roles")
+    __slots__ = ("_cache", "_domain", "_named", "_read_domain", "_read_name", "graph", "roles")
 
     def __init__(self, graph: RoleGraph, access: RoleAccess, named: frozenset[str]) -> None:
         self.graph = graph
         self._named = named
         self._read_name = _reader(access.name)
+        self._domain = access.domain
         self._read_domain = _reader(access.domain)
         self._cache: dict[tuple[str, str], frozenset[str]] = {}
         plain = graph.names is None and graph.domains is None and not graph.conditions and not graph.members
+        if isinstance(access.domain, Token) and SOURCES[access.domain.name] != "company":
+            plain = False
         self.roles: Roles = self._direct() if plain else self._walk
 
     def all_roles(self, request: Request) -> frozenset[str]:
@@ -125,15 +128,17 @@ class RoleProbe:
         return held_roles(self.graph, self._read_name(request), self._read_domain(request), request.time)
 
     def _direct(self) -> Roles:
-        read_name, read_domain, walk = self._read_name, self._read_domain, self._walk
-        links, named = self.graph.links, self._named
+        read_name, walk, named = self._read_name, self._walk, self._named
+        links, domain = self.graph.links.get, self._domain
+        by_company = isinstance(domain, Token)
+        fixed = links("" if domain is None else str(domain.value)) if not isinstance(domain, Token) else None
         # One set for each role, shared by all who hold it alone.
         alone = {name: frozenset((name,)) for name in named}.get
         inheriting = _inheriting(self.graph)
 
         def roles(request: Request) -> frozenset[str]:
             name = read_name(request)
-            held = links.get(read_domain(request))
+            held = links(request.company) if by_company else fixed
             if held is not None:
                 role = held.get(name)
                 if role is not None:

@@ -93,7 +93,7 @@ class SectionDecider:
         branch = self._branches[0] if len(self._branches) == 1 else None
         if branch is None or len(branch.shapes) != 1 or branch.residual_of or branch.guard or self.context_tokens:
             return None
-        domain, key, get, access, shape = branch.shapes[0]
+        by_company, key, get, access, shape = branch.shapes[0]
         if access != ROLE_SET or not branch.of_subject or branch.only_probe is None:
             return None
         suffix, roles, no_match = self.index.section.suffix, branch.only_probe.roles, self._no_match
@@ -105,7 +105,7 @@ class SectionDecider:
             held = roles(request)
             if not held:
                 return without_rule(request)
-            table = only_table if domain is None else get(domain(request))
+            table = get(request.company) if by_company else only_table
             leaf = None if table is None else table.get(key(request))
             if leaf is None:
                 return no_match
@@ -160,12 +160,12 @@ class SectionDecider:
                 if (decisive and not held) or (guard is not None and not guard(request)):
                     continue
                 known = known or (decisive and of_subject)
-                for domain, key, get, access, shape in shapes:
-                    if domain is None:
-                        leaf = get(key(request))
-                    else:
-                        table = get(domain(request))
+                for by_company, key, get, access, shape in shapes:
+                    if by_company:
+                        table = get(request.company)
                         leaf = None if table is None else table.get(key(request))
+                    else:
+                        leaf = get(key(request))
                     if leaf is None:
                         continue
                     if access == ROLE_SET and leaf.__class__ is tuple:
@@ -222,8 +222,8 @@ class SectionDecider:
         """Collect a branch's candidates as (rank, number of the branch): those that match as they are into `found`,
         those with a condition left into `pending`."""
         residual_of = branch.residual_of
-        for domain, key, get, _, shape in branch.shapes:
-            table = shape.table if domain is None else get(domain(request), {})
+        for by_company, key, get, _, shape in branch.shapes:
+            table = get(request.company, {}) if by_company else shape.table
             leaf = table.get(key(request))
             if leaf is not None:
                 for rank in find_ranks(leaf, branch.set_values(shape, request)):
