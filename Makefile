@@ -20,7 +20,7 @@ help:
 	@echo 'make serve   set up once, then serve $(POLICIES)/ on 127.0.0.1:50051 (gRPC) and 127.0.0.1:8080 (HTTP)'
 	@echo 'make test    set up once, then run every check and every test, on the built wheel'
 	@echo 'make test-long   the random tests against pycasbin, a hundred times further'
-	@echo 'make bench   measure decisions and loading against their targets (about a minute)'
+	@echo 'make bench   measure decisions and loading against their targets (about two minutes)'
 	@echo 'make format  reformat the code and apply the fixes that are safe'
 	@echo 'make stubs   regenerate src/authz_sidecar/_proto from proto/'
 	@echo 'make lock    resolve the dependencies of pyproject.toml anew (needs uv)'

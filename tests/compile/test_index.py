@@ -325,6 +325,25 @@ def test_rules_are_ranked_as_the_effect_reads_them() -> None:
     assert (decision.allowed, decision.rule) == (True, 1)
 
 
+def test_rules_that_look_alike_in_other_tables_are_kept() -> None:
+    """The same role and key in another company, or with another field free, is another rule."""
+    text = model(
+        'g(r.sub, p.sub, r.dom) && r.dom == p.dom && (p.obj == "*" || r.obj == p.obj) && r.act == p.act',
+        "sub, dom, obj, act",
+        "g = _, _, _",
+    )
+    companies = ("acme", "globex", "initech")
+    rows = [f"p, reader, {company}, {obj}, read" for obj in ("/data", "*") for company in companies]
+    ours = Decider(snapshot(text, [*rows, *[f"g, alice, reader, {company}" for company in companies]]))
+    for number, company in enumerate(companies):
+        assert ours.decide(ask("alice", "read", "/data", company=company)).rule == number
+        assert ours.decide(ask("alice", "read", "/other", company=company)).rule == number + 3
+    wild = model('(p.obj == "*" || r.obj == p.obj) && (p.act == "*" || r.act == p.act)', "obj, act")
+    ours = Decider(snapshot(wild.replace("r = obj", "r = sub, obj"), ["p, x, *", "p, *, x"]))
+    assert ours.decide(ask("alice", "y", "x")).rule == 0
+    assert ours.decide(ask("alice", "x", "y")).rule == 1
+
+
 # Plain data
 
 POLICIES = Path(__file__).parents[2] / "policies"

@@ -105,6 +105,7 @@ def test_a_conjunct_becomes_its_access_path(conjunct: str, became_this: str) -> 
         "r.sub.age + 1 == 3",
         "g(r.sub.boss, p.sub, r.dom)",
         'p.obj == "*" || r.obj.team == p.obj',
+        'ipMatch(p.obj, "10.0.0.0/8") || r.act == p.act',
         '!(r.sub.age > 18) && r.act == "read" || r.ip == "x"',
     ],
 )
@@ -143,6 +144,8 @@ def test_a_rule_domain_that_equals_the_requests_is_the_requests() -> None:
         assert isinstance(role, RoleAccess)
         assert role.domain == Token("dom")
         assert not branch.residual
+    # What equals another field says nothing of the domain.
+    assert not only("g(r.sub, p.sub, p.dom) && r.act == p.act").sets
     # A rule for every domain is not one of the request's domain.
     free = only('g(r.sub, p.sub, p.dom) && (p.dom == "*" || r.dom == p.dom)')
     assert not free.sets

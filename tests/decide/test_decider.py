@@ -472,6 +472,10 @@ def test_a_pattern_for_one_name_covers_that_name(function: str) -> None:
         ("r.obj == p.obj || r.sub == p.sub && r.sub.age > 18", Reason.ALLOWED_BY_RULE),
         ("r.obj == p.obj || r.sub == p.sub && r.sub.age > 18 || r.act == p.act", Reason.ALLOWED_BY_RULE),
         ("r.sub == p.obj || r.sub == p.sub && r.sub.age > 18 || r.act == p.act", Reason.EVALUATION_ERROR),
+        # Alternatives and conditions of one conjunct: what the rule alone settles may come too late, or be enough.
+        ('r.sub == p.sub && (r.sub.age > 18 || p.obj == "data")', Reason.EVALUATION_ERROR),
+        ('r.sub == p.sub && (p.obj == "data" || r.sub.age > 18)', Reason.ALLOWED_BY_RULE),
+        ('r.sub == p.sub && (r.sub.age > 18 && p.obj == "other" || r.act == "list")', Reason.NO_MATCHING_RULE),
     ],
 )
 def test_alternatives_are_asked_in_their_order(matcher: str, reason: Reason) -> None:

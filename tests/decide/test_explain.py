@@ -183,6 +183,10 @@ def test_rules_that_failed_twice_or_deny_are_no_near_misses() -> None:
     text = RBAC.replace("p = sub, obj, act", "p = sub, obj, act, eft")
     policy = "p, alice, other, write, allow\np, bob, data, write, allow\np, alice, data, write, deny"
     assert decider(text, policy).explain(ask()).near_misses == ()
+    conditions = model("r.sub == p.sub && eval(p.one) && eval(p.two)", p="sub, one, two")
+    policy = "p, alice, r.act == 'a', r.act == 'b'\np, alice, True, r.act == 'c'\np, bob, True, r.act == 'd'"
+    misses = decider(conditions, policy).explain(ask()).near_misses
+    assert [miss.field for miss in misses] == ['r.act == "c"']
 
 
 def test_a_role_of_another_company_names_the_company() -> None:
