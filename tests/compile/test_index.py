@@ -344,6 +344,22 @@ def test_rules_that_look_alike_in_other_tables_are_kept() -> None:
     assert ours.decide(ask("alice", "x", "y")).rule == 1
 
 
+@pytest.mark.parametrize("roles", [3, 12])
+def test_a_leaf_keeps_each_role_with_its_own_conditions(roles: int) -> None:
+    """Rules of several roles and conditions under one key are each for who holds that role, in leaves of any size."""
+    text = model("g(r.sub, p.sub) && r.obj == p.obj && r.act == p.act && eval(p.rule)", "sub, obj, act, rule")
+    rows = [
+        f"p, role{role}, data, read, r.obj.level == {level * roles + role}"
+        for level in range(3)
+        for role in range(roles)
+    ]
+    ours = Decider(snapshot(text, [*rows, *[f"g, user{role}, role{role}" for role in range(roles)]]))
+    for role in range(roles):
+        for level in range(3 * roles):
+            request = ask(f"user{role}", "read", "data", object_attributes={"level": level})
+            assert ours.decide(request).rule == (level if level % roles == role else -1)
+
+
 # Plain data
 
 POLICIES = Path(__file__).parents[2] / "policies"

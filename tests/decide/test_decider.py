@@ -483,6 +483,20 @@ def test_alternatives_are_asked_in_their_order(matcher: str, reason: Reason) -> 
     assert decider(model(matcher), "p, alice, data, read").decide(ask()).reason is reason
 
 
+@pytest.mark.parametrize(
+    ("matcher", "reason"),
+    [
+        ("r.obj == p.obj || r.sub == p.sub && eval(p.rule) || r.act == p.act", Reason.ALLOWED_BY_RULE),
+        ("r.sub == p.sub && eval(p.rule) || r.obj == p.obj || r.act == p.act", Reason.EVALUATION_ERROR),
+        ("r.sub == p.obj || r.sub == p.sub && eval(p.rule) || r.act == p.act", Reason.EVALUATION_ERROR),
+    ],
+)
+def test_a_rules_own_condition_is_asked_in_its_place(matcher: str, reason: Reason) -> None:
+    """So does the condition that a rule carries, which fails only where no alternative before it holds."""
+    text = model(matcher, p="sub, obj, act, rule")
+    assert decider(text, "p, alice, data, read, r.sub.age > 18").decide(ask()).reason is reason
+
+
 def test_the_first_error_is_told() -> None:
     """Of several conditions that fail, the decision names that of the rule which is read first."""
     text = model("r.sub == p.sub && eval(p.rule)", p="sub, rule, eft", e=BOTH)
