@@ -14,7 +14,7 @@ from authz_sidecar.values import Decision, Explanation, Reason, Request, Violati
 
 
 class Decider:
-    """Decides and explains requests on one snapshot. Neither raises on any `Request`.
+    """Decides and explains requests on one snapshot. Neither raises on a request that `build_request` made.
 
     `decide` gives the decision on a request; an unknown section, or a token that nothing fills, is INVALID_REQUEST.
     """
