@@ -121,9 +121,9 @@ def test_whatever_may_fail_is_residual(conjunct: str) -> None:
 def test_accesses_say_what_is_looked_up() -> None:
     """A plan names token, field, role definition, domain, function and place of each access, in matcher order."""
     branch = only('keyMatch(r.obj, p.obj) && r.act == p.act && (p.sub == "*" || g(r.sub, p.sub, "main"))')
-    assert branch.keys == (KeyAccess("act", "act", "r.act == p.act", 1),)
+    assert branch.keys == (KeyAccess("act", "act", 1),)
     pattern, role = branch.sets
-    assert pattern == PatternAccess("keyMatch", "obj", "obj", "keyMatch(r.obj, p.obj)", 0)
+    assert pattern == PatternAccess("keyMatch", "obj", "obj", 0)
     assert isinstance(role, RoleAccess)
     assert (role.definition, role.name, role.domain, role.field) == ("g", Token("sub"), Const("main"), "sub")
     assert role.position == 2

@@ -400,7 +400,7 @@ def test_a_probes_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(roles_module, "MAX_CACHED", 16)
     links = {f"user{number}": ("reader", "writer") for number in range(100)}
     graph = RoleGraph("g", False, {"": {**links, "writer": "admin"}}, frozenset(links))
-    access = RoleAccess("g", Token("sub"), None, "sub", "g(r.sub, p.sub)", 0)
+    access = RoleAccess("g", Token("sub"), None, "sub", 0)
     probe = RoleProbe(graph, access, frozenset(("reader", "admin")))
     for _ in range(2):
         for number in range(100):

@@ -13,7 +13,6 @@ class KeyAccess(msgspec.Struct, frozen=True, tag=True):
 
     token: str
     field: str
-    text: str
     position: int
     free_when: Expr | None = None
 
@@ -25,7 +24,6 @@ class RoleAccess(msgspec.Struct, frozen=True, tag=True):
     name: Token | Const
     domain: Token | Const | None
     field: str
-    text: str
     position: int
     free_when: Expr | None = None
 
@@ -36,7 +34,6 @@ class PatternAccess(msgspec.Struct, frozen=True, tag=True):
     function: str
     token: str
     field: str
-    text: str
     position: int
     free_when: Expr | None = None
 

@@ -21,12 +21,13 @@ from authz_sidecar.model.expression import Call, Const, Expr, Token
 from authz_sidecar.model.patterns import compile_pattern
 from authz_sidecar.model.semantics import fields_of, write_expression
 from authz_sidecar.values import RuleTable
+from authz_sidecar.values.request import SOURCES
 
 FLAT_LIMIT = 8
 # Rules with different conditions under one key and role: each is evaluated for a request that gets there.
 MAX_CONDITIONS_IN_LEAF = 10_000
 # Tokens that the object's company fills.
-DOMAIN_TOKENS = frozenset(("dom", "domain", "tenant", "company"))
+DOMAIN_TOKENS = frozenset(token for token, source in SOURCES.items() if source == "company")
 
 
 class Shape(msgspec.Struct, frozen=True):

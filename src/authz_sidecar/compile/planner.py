@@ -29,11 +29,12 @@ from authz_sidecar.model.expression import (
     Token,
 )
 from authz_sidecar.model.semantics import children, fields_of, reads_request, write_expression
+from authz_sidecar.values.request import SOURCES
 
 # A disjunction that would make more branches than this stays residual.
 MAX_BRANCHES = 16
 # Tokens that the request itself fills, always with text; any other comes from the context.
-TEXT_TOKENS = frozenset(("sub", "dom", "domain", "tenant", "company", "obj", "type", "id", "owner", "act"))
+TEXT_TOKENS = frozenset(SOURCES) - {"context"}
 PATTERN_FUNCTIONS = frozenset(
     ("keyMatch", "keyMatch2", "keyMatch3", "keyMatch4", "keyMatch5", "regexMatch", "globMatch")
 )
@@ -109,19 +110,18 @@ def _side(expr: Expr) -> Token | Const | None:
 
 
 def _access(expr: Expr, free_when: Expr | None, position: int) -> KeyAccess | SetAccess | None:
-    text = write_expression(expr)
     match expr:
         case Compare("==", Token(token), Field(field)) | Compare("==", Field(field), Token(token)) if (
             token in TEXT_TOKENS
         ):
-            return KeyAccess(token, field, text, position, free_when)
+            return KeyAccess(token, field, position, free_when)
         case RoleCall(definition, (first, Field(field), *rest)):
             name = _side(first)
             domain = _side(rest[0]) if rest else None
             if name is not None and (domain is not None or not rest):
-                return RoleAccess(definition, name, domain, field, text, position, free_when)
+                return RoleAccess(definition, name, domain, field, position, free_when)
         case Call(function, (Token(token), Field(field))) if function in PATTERN_FUNCTIONS and token in TEXT_TOKENS:
-            return PatternAccess(function, token, field, text, position, free_when)
+            return PatternAccess(function, token, field, position, free_when)
     return None
 
 

@@ -53,7 +53,7 @@ def build_graph(
     conditions: dict[tuple[str, str, str], tuple[str, str]] = {}
     diagnostics: list[Diagnostic] = []
     names, roles = table.columns[0], table.columns[1]
-    domains: Iterable[str] = table.columns[2] if definition.has_domain else _repeat("", len(table))
+    domains: Iterable[str] = table.columns[2] if definition.has_domain else [""] * len(table)
     for name, role, domain in zip(names, roles, domains, strict=True):
         held = links.get(domain)
         if held is None:
@@ -86,10 +86,6 @@ def build_graph(
         ),
         diagnostics,
     )
-
-
-def _repeat(value: str, times: int) -> list[str]:
-    return [value] * times
 
 
 def check_patterns(table: RuleTable, function: str, columns: tuple[int, ...]) -> list[Diagnostic]:

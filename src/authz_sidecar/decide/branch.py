@@ -7,9 +7,10 @@ from authz_sidecar.compile.index import BranchIndex, Shape
 from authz_sidecar.compile.planner import may_fail
 from authz_sidecar.decide.evaluate import Condition, Evaluator
 from authz_sidecar.decide.roles import RoleProbe
-from authz_sidecar.decide.tokens import SOURCES, read_tokens
+from authz_sidecar.decide.tokens import read_tokens
 from authz_sidecar.model.expression import Token
 from authz_sidecar.values import Request
+from authz_sidecar.values.request import SOURCES
 
 # Conditions kept as closures per branch; a policy may carry a different one in every rule.
 MAX_CONDITIONS = 16_384

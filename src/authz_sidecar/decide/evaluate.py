@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from authz_sidecar.compile.roles import RoleGraph
 from authz_sidecar.decide.roles import MAX_CACHED, covers, held_roles, require_text
-from authz_sidecar.decide.tokens import SOURCES, Getter, member, read_attribute, read_token, read_tokens
+from authz_sidecar.decide.tokens import Getter, member, read_attribute, read_token, read_tokens
 from authz_sidecar.model.expression import (
     And,
     Arithmetic,
@@ -28,6 +28,7 @@ from authz_sidecar.model.expression import (
 from authz_sidecar.model.patterns import PatternError, compile_pattern, time_match
 from authz_sidecar.model.semantics import EvaluationError, calculate, compare, contains, kind_of, write_expression
 from authz_sidecar.values import Request
+from authz_sidecar.values.request import SOURCES
 
 Condition = Callable[[Request], bool]
 # Matching takes time in proportion to the text, several microseconds a character for the worst patterns.

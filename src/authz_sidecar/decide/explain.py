@@ -12,10 +12,10 @@ from authz_sidecar.compile.planner import TEXT_TOKENS
 from authz_sidecar.compile.snapshot import SectionIndex, Snapshot
 from authz_sidecar.decide.evaluate import Evaluator
 from authz_sidecar.decide.roles import held_roles, role_path
-from authz_sidecar.decide.tokens import SOURCES
 from authz_sidecar.model.expression import Eval, Expr, Token
 from authz_sidecar.model.semantics import EvaluationError, children, fields_of, write_expression
 from authz_sidecar.values import Decision, Explanation, NearMiss, Reason, Request, RuleTable
+from authz_sidecar.values.request import SOURCES
 
 MAX_NEAR_MISSES = 5
 # Rows whose conditions are evaluated while looking for near misses, beyond those that keys and roles rule out.

@@ -5,11 +5,11 @@ from operator import attrgetter
 
 from authz_sidecar.compile.access import RoleAccess
 from authz_sidecar.compile.roles import RoleGraph
-from authz_sidecar.decide.tokens import SOURCES
 from authz_sidecar.model.expression import Const, Token
 from authz_sidecar.model.patterns import compile_pattern, time_match
 from authz_sidecar.model.semantics import EvaluationError
 from authz_sidecar.values import Request
+from authz_sidecar.values.request import SOURCES
 
 # Closures kept per probe. A full cache is emptied: refilling costs about a microsecond an entry, while evicting one by
 # one would cost each request something.
@@ -46,15 +46,6 @@ def _domains(graph: RoleGraph, domain: str) -> list[str]:
 
 def held_roles(graph: RoleGraph, name: str, domain: str, time: float) -> frozenset[str]:
     """All roles of `name` in `domain`, `name` itself included."""
-    if graph.names is None and graph.domains is None and not graph.conditions:
-        # Nearly every subject holds one role that inherits nothing: no walk is needed.
-        held = graph.links.get(domain)
-        role = held.get(name) if held is not None else None
-        if role is None:
-            if not graph.members:
-                return frozenset((name,))
-        elif isinstance(role, str) and held is not None and role not in held and not graph.members:
-            return frozenset((name, role))
     found = {name}
     waiting = [name]
     while waiting:

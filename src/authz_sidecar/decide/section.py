@@ -14,11 +14,10 @@ from authz_sidecar.decide.branch import NO_SET, ROLE_SET, Branch, OrderMattersEr
 from authz_sidecar.decide.evaluate import Condition, Evaluator
 from authz_sidecar.decide.roles import RoleProbe, anyone
 from authz_sidecar.decide.subjects import SubjectFacts
-from authz_sidecar.decide.tokens import SOURCES
 from authz_sidecar.model.conf import Effect
 from authz_sidecar.model.semantics import EvaluationError
 from authz_sidecar.values import Decision, Reason, Request, Violation
-from authz_sidecar.values.request import ROLE_PREFIX, value_problem
+from authz_sidecar.values.request import ROLE_PREFIX, SOURCES, value_problem
 
 Decide = Callable[[Request], Decision]
 NO_RANK = 1 << 62
@@ -275,8 +274,8 @@ class SectionDecider:
         return Decision(True, _ALLOWED, row)
 
     def _without_rule(self, request: Request) -> Decision:
-        if self.index.section.effect is Effect.DENY_OVERRIDE and len(self._table):
-            return Decision(True, Reason.ALLOWED_WITHOUT_RULE)
+        if self._no_match.allowed:
+            return self._no_match
         return DENIALS[self._subjects.reason(request)]
 
 

@@ -6,21 +6,8 @@ from typing import Any
 
 from authz_sidecar.model.semantics import EvaluationError, kind_of
 from authz_sidecar.values import Request
+from authz_sidecar.values.request import SOURCES
 
-# The part of a Request that fills a token; a token that is not here comes from the request's context.
-SOURCES: Mapping[str, str] = {
-    "sub": "subject",
-    "dom": "company",
-    "domain": "company",
-    "tenant": "company",
-    "company": "company",
-    "obj": "object",
-    "type": "type",
-    "id": "id",
-    "owner": "owner",
-    "act": "action",
-    "context": "context",
-}
 OBJECT_PARTS = ("type", "id", "company", "owner")
 
 Getter = Callable[[Request], Any]

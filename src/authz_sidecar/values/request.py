@@ -11,6 +11,21 @@ MAX_ATTRIBUTE_NODES = 4096
 MAX_ATTRIBUTE_BYTES = 65536
 ROLE_PREFIX = "role:"
 
+# The part of a Request that fills a model's token; a token that is not here comes from the request's context.
+SOURCES: Mapping[str, str] = {
+    "sub": "subject",
+    "dom": "company",
+    "domain": "company",
+    "tenant": "company",
+    "company": "company",
+    "obj": "object",
+    "type": "type",
+    "id": "id",
+    "owner": "owner",
+    "act": "action",
+    "context": "context",
+}
+
 _EMPTY: Mapping[str, Any] = {}
 
 
