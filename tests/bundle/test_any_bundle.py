@@ -15,6 +15,7 @@ SNIPPETS = [
     "roles:\n  A: {assigned: company, inherits: [A], grants: [{object: folder, actions: [read]}]}\n",
     "roles: {A: {assigned: company, kind: sole, data_domains: [X]}}\ndata_domains: {X: {objects: [folder]}}\n",
     "assignments: [{subject: a, roles: [A], company: c, flags: {f: false}}]\n",
+    "assignments: [{subject: a, company: c, grants: [{object: folder, actions: [read]}]}]\n",
     "flags: {f: {roles: [A], object: folder, actions: [read]}}\n",
     "tests: [{name: n, subject: s, object: folder, action: read, expect: allow}]\n",
     "p, a, b, c, d, allow\ng, a, b, c\n",

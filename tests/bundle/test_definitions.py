@@ -328,6 +328,79 @@ def grant(text: str) -> str:
             id="sole role that inherits",
         ),
         pytest.param(
+            ROLES + "group_mappings:\n  - {group: staff, roles: [A, S], company: acme}\n",
+            Finding(
+                "policy.yaml:9:31",
+                "role-sole",
+                "the group `staff` has the role `S`, which stands alone, together with `A`",
+                "remove `S`, or the other roles",
+            ),
+            id="sole role of a group with another",
+        ),
+        pytest.param(
+            ROLES
+            + "assignments:\n  - {subject: a, roles: [S], company: acme}\n"
+            + "  - {subject: a, grants: [{object: folder, actions: [read]}]}\n",
+            Finding(
+                "policy.yaml:10:18",
+                "role-sole",
+                "`a` has the role `S`, which stands alone, together with `grants`",
+                "remove `S`, or `grants`",
+            ),
+            id="sole role with grants beside it",
+        ),
+        pytest.param(
+            "assignments:\n  - {subject: a, company: acme}\n",
+            Finding(
+                "policy.yaml:2:5",
+                "field-value",
+                "the assignment has neither `roles` nor `grants`",
+                "give at least one of them, or remove the assignment",
+            ),
+            id="assignment of nothing",
+        ),
+        pytest.param(
+            "assignments:\n  - {subject: a, company: acme, grants: []}\n",
+            Finding("policy.yaml:2:41", "field-value", "`grants` is empty", "give a value, or remove the field"),
+            id="assignment of no grants",
+        ),
+        pytest.param(
+            "assignments:\n  - {subject: a, grants: [{object: foldr, actions: [read]}]}\n",
+            Finding("policy.yaml:2:36", "unknown-object-type", "unknown object type `foldr`", "did you mean `folder`?"),
+            id="unknown object type in a grant of one identity",
+        ),
+        pytest.param(
+            "assignments:\n"
+            "  - {subject: a, company: acme, grants: [{object: folder, actions: [read], scope: platform}]}\n",
+            Finding(
+                "policy.yaml:2:83",
+                "grant-scope",
+                "the assignment of `a` in `acme` has a grant of platform scope",
+                "use `company` or `own`, or move the grant to an assignment without `company`",
+            ),
+            id="platform scope in a company's assignment",
+        ),
+        pytest.param(
+            "assignments:\n  - {subject: a, grants: [{object: folder, actions: [read], scope: company}]}\n",
+            Finding(
+                "policy.yaml:2:68",
+                "grant-scope",
+                "the assignment of `a` on the platform has a grant of company scope",
+                "use `platform` or `own`, or move the grant to an assignment with a `company`",
+            ),
+            id="company scope in a platform assignment",
+        ),
+        pytest.param(
+            "assignments:\n  - {subject: a, grants: [{object: folder, id: a-*, actions: [read]}]}\n",
+            Finding(
+                "policy.yaml:2:48",
+                "model-extended",
+                "the id pattern `a-*` needs the extended form of the standard model",
+                EXTENDED_HELP,
+            ),
+            id="pattern in a grant of one identity",
+        ),
+        pytest.param(
             ROLES + "assignments:\n  - {subject: a, roles: [A]}\n",
             Finding(
                 "policy.yaml:9:26",
@@ -680,12 +753,29 @@ def test_two_roles_of_one_name_are_both_named() -> None:
     )
 
 
+def test_a_built_in_role_cannot_be_removed() -> None:
+    """A bundle without a role that its manifest calls built in is refused."""
+    manifest = MANIFEST + "built_in_roles: [READER, WRITER]\n"
+    expect_findings(
+        yaml_bundle(GOOD, manifest=manifest),
+        Finding(
+            "manifest.yaml:7:26",
+            "role-missing",
+            "the built-in role `WRITER` is not defined",
+            "define it in a policy file; a built-in role cannot be removed",
+        ),
+    )
+    assert findings_of(yaml_bundle(GOOD, manifest=manifest.replace(", WRITER", ""))) == []
+
+
 def test_one_fault_is_not_reported_as_many() -> None:
-    """A role that is malformed, or in a file that does not parse, is not also unknown to those who name it."""
+    """A role that is malformed, or in a file that does not parse, is not also unknown to those who name it, nor is it
+    missing."""
     assign = "assignments: [{subject: a, roles: [READER], company: acme}]\n"
-    malformed = {**yaml_bundle(GOOD.replace("grants", "grnats")), "z.yaml": assign}
+    manifest = MANIFEST + "built_in_roles: [READER]\n"
+    malformed = {**yaml_bundle(GOOD.replace("grants", "grnats"), manifest=manifest), "z.yaml": assign}
     assert [finding.code for finding in findings_of(malformed)] == ["field-unknown"]
-    unreadable = {**yaml_bundle("roles: ["), "z.yaml": assign}
+    unreadable = {**yaml_bundle("roles: [", manifest=manifest), "z.yaml": assign}
     assert [finding.code for finding in findings_of(unreadable)] == ["yaml-syntax"]
 
 

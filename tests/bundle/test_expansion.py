@@ -1,7 +1,11 @@
 """Definitions to rules of the standard model: what each becomes, where it points, which way it came."""
 
+import pytest
+
 from authz_sidecar.bundle.standard_model import BASIC, EXTENDED, form_of, standard_model
-from authz_sidecar.values import Rule, Span
+from authz_sidecar.compile.compiler import compile_bundle
+from authz_sidecar.decide.decider import Decider
+from authz_sidecar.values import Rule, Span, build_request
 from tests.bundle.expectations import findings_of, read, rows_of, yaml_bundle
 
 ROLES = """\
@@ -141,6 +145,67 @@ def test_a_flag_that_is_off_denies_the_identity() -> None:
     ]
     assert bundle.tables["p"].span(0) == Span("policy.yaml", 8, 5)
     assert bundle.tables["p"].span(1) == Span("policy.yaml", 9, 56)
+
+
+SHARED = """\
+roles:
+  A: {assigned: company, grants: [{object: folder, actions: [read]}]}
+assignments:
+  - subject: sync
+    company: acme
+    grants:
+      - {object: folder, id: inbox, actions: [read, update]}
+      - {object: report, actions: [create], scope: own}
+  - {subject: sync, grants: [{objects: [folder, report], actions: [create], effect: deny}]}
+  - {subject: both, roles: [A], company: acme, grants: [{object: report, id: "7", actions: ["*"]}]}
+"""
+
+
+def test_grants_of_one_identity_are_rules_of_the_identity() -> None:
+    """They hold in the company of the assignment, or in `*`, and stand at the place of the grant."""
+    bundle = read(yaml_bundle(SHARED))
+    assert rows_of(bundle, "p") == [
+        "p, role:A, *, folder, *, read, company, allow",
+        "p, sync, acme, folder, inbox, read, company, allow",
+        "p, sync, acme, folder, inbox, update, company, allow",
+        "p, sync, acme, report, *, create, own, allow",
+        "p, sync, *, folder, *, create, platform, deny",
+        "p, sync, *, report, *, create, platform, deny",
+        "p, both, acme, report, 7, *, company, allow",
+    ]
+    assert rows_of(bundle, "g") == ["g, both, role:A, acme"]
+    assert bundle.tables["p"].span(2) == Span("policy.yaml", 7, 9)
+    assert bundle.tables["p"].span(6) == Span("policy.yaml", 10, 57)
+
+
+@pytest.mark.parametrize(
+    ("subject", "action", "type", "id", "company", "owner", "allowed"),
+    [
+        ("sync", "read", "folder", "inbox", "acme", "", True),
+        ("sync", "update", "folder", "inbox", "acme", "", True),
+        ("sync", "read", "folder", "other", "acme", "", False),
+        ("sync", "read", "folder", "", "acme", "", False),
+        ("sync", "read", "folder", "inbox", "globex", "", False),
+        ("sync", "read", "folder", "inbox", "", "", False),
+        ("sync", "create", "report", "", "acme", "sync", False),
+        ("both", "read", "folder", "inbox", "acme", "", True),
+        ("both", "update", "folder", "inbox", "acme", "", False),
+        ("both", "create", "report", "7", "acme", "", True),
+        ("both", "create", "report", "7", "globex", "", False),
+        ("other", "read", "folder", "inbox", "acme", "", False),
+    ],
+)
+@pytest.mark.parametrize("model", [BASIC, EXTENDED], ids=["basic", "extended"])
+def test_grants_of_one_identity_reach_it_alone(
+    model: str, subject: str, action: str, type: str, id: str, company: str, owner: str, allowed: bool
+) -> None:
+    """What is shared with an identity in one company is not shared with others, elsewhere or on other objects, and a
+    denial of its own wins."""
+    snapshot, _ = compile_bundle(read(yaml_bundle(SHARED, model)))
+    assert snapshot is not None
+    request, _ = build_request(subject, action, type=type, id=id, company=company, owner=owner)
+    assert request is not None
+    assert Decider(snapshot).decide(request).allowed is allowed
 
 
 def test_the_extended_form_carries_conditions_and_patterns() -> None:

@@ -71,6 +71,14 @@ def test_a_single_test_keeps_everything() -> None:
     )
 
 
+def test_tags_of_a_file_are_those_of_its_tests() -> None:
+    """A single test has the file's tags before its own, each once; so has every cell of a matrix, which names it."""
+    tests = read(with_tests("tags: [nightly, smoke]\n" + SINGLE + MATRIX)).tests
+    assert tests[0].tags == ("nightly", "smoke")
+    assert (tests[0].matrix, {test.matrix for test in tests[1:]}) == ("", {"levels"})
+    assert {test.tags for test in tests[1:]} == {("nightly", "smoke", "table")}
+
+
 def test_a_matrix_is_a_test_for_each_cell_and_situation() -> None:
     """What a symbol lists is allowed, all else denied; placeholders are filled; legends and actions can differ."""
     tests = read(with_tests(MATRIX)).tests

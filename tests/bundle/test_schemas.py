@@ -14,7 +14,7 @@ from authz_sidecar.bundle.yaml_text import parse_yaml
 from tests.bundle.expectations import findings_of, yaml_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = sorted((ROOT / "policies").rglob("*.yaml"))
+FILES = sorted(path for folder in ("policies", "examples") for path in (ROOT / folder).rglob("*.yaml"))
 
 
 @pytest.mark.parametrize("name", sorted(SCHEMAS))
@@ -25,9 +25,9 @@ def test_schemas_are_as_generated(name: str) -> None:
     jsonschema.Draft202012Validator.check_schema(json.loads(text))
 
 
-@pytest.mark.parametrize("path", FILES, ids=[path.name for path in FILES])
+@pytest.mark.parametrize("path", FILES, ids=[path.relative_to(ROOT).as_posix() for path in FILES])
 def test_files_name_a_schema_that_takes_them(path: Path) -> None:
-    """Every YAML file of the default bundle begins with its schema, which exists and accepts it."""
+    """Every YAML file of the default bundle and of the examples begins with its schema, which exists and accepts it."""
     first = path.read_text(encoding="utf-8").splitlines()[0]
     found = re.fullmatch(r"# yaml-language-server: \$schema=(\S+)", first)
     assert found
@@ -65,6 +65,24 @@ GRANT: dict[str, Any] = {"object": "folder", "actions": ["read"]}
 def test_schema_and_reader_agree(role: dict[str, Any], good: bool) -> None:
     """An editor accepts what the reader accepts."""
     assert policy_accepts({"roles": {"A": role}}) == (good, good)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "good"),
+    [
+        ({"roles": ["A"], "company": "acme"}, True),
+        ({"grants": [GRANT]}, True),
+        ({"roles": ["A"], "company": "acme", "grants": [GRANT]}, True),
+        ({"company": "acme"}, False),
+        ({"roles": []}, False),
+        ({"grants": []}, False),
+        ({"grants": [{"actions": ["read"]}]}, False),
+    ],
+)
+def test_schema_and_reader_agree_on_assignments(assignment: dict[str, Any], good: bool) -> None:
+    """An assignment has roles, grants, or both, in an editor as for the reader."""
+    policy = {"roles": {"A": {"assigned": "company"}}, "assignments": [{"subject": "a", **assignment}]}
+    assert policy_accepts(policy) == (good, good)
 
 
 def test_every_field_is_described() -> None:

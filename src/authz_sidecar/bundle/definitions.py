@@ -207,6 +207,8 @@ class Manifest(Definition):
     """Every type of object, by name."""
     limits: Limits = Limits()
     """Bounds on assignments."""
+    built_in_roles: list[Name] = []
+    """Roles that the bundle cannot be without; where one is not defined, the bundle is refused."""
     casbin: Given[Casbin] = None
     """Matching functions; plain Casbin bundles only."""
 
@@ -331,16 +333,37 @@ class Flag(Definition):
 
 
 class Assignment(Definition):
-    """Roles that one identity holds, on the platform or in one company."""
+    """Roles that one identity holds, and grants of its own, on the platform or in one company."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"anyOf": [{"required": ["roles"]}, {"required": ["grants"]}]},
+    )
 
     subject: Identity
     """The identity."""
-    roles: list[Name] = Field(min_length=1)
-    """The roles."""
+    roles: list[Name] = Field(default=[], min_length=1)
+    """The roles. An identity without any has only `grants`."""
     company: Company = ""
     """The company, for company roles; platform roles take none."""
+    grants: list[Grant] = Field(default=[], min_length=1)
+    """Grants of this identity alone: what is shared with it, or refused to it, whatever its roles say."""
     flags: dict[str, bool] = {}
     """Flags switched on or off for this identity."""
+
+    @model_validator(mode="after")
+    def _something_is_assigned(self) -> "Assignment":
+        if not self.roles and not self.grants:
+            raise PydanticCustomError(
+                "field-value",
+                "the assignment has neither `roles` nor `grants`",
+                {"help": "give at least one of them, or remove the assignment"},
+            )
+        return self
+
+    @property
+    def place(self) -> Place:
+        """Where it holds: in its company, or on the platform where it names none."""
+        return "company" if self.company else "platform"
 
 
 class GroupMapping(Definition):
@@ -467,6 +490,8 @@ class Matrix(Definition):
 class PolicyTestsFile(Definition):
     """A file of policy tests."""
 
+    tags: list[str] = []
+    """Words to select tests by, for every test of the file."""
     tests: list[SingleTest] = []
     """Single questions."""
     matrices: list[Matrix] = []

@@ -1,13 +1,13 @@
 """Definitions to rules: a checked policy as rows of the standard model.
 
 Subjects of rules are `role:NAME`, so that no identity can be called like a role. Inheritance is flattened: a
-role has its own rows and those of every role above it, which name the way they came. A flag that is off is a
-deny rule of the identity itself, which every identity reaches as it holds itself.
+role has its own rows and those of every role above it, which name the way they came. A grant of an identity's own is a
+rule of the identity itself, which every identity reaches as it holds itself, and so is a flag that is off, as a deny.
 """
 
 from collections.abc import Iterator
 
-from authz_sidecar.bundle.definitions import DataDomainUse, Grant, Manifest, Role
+from authz_sidecar.bundle.definitions import DataDomainUse, Grant, Manifest, Place, Role
 from authz_sidecar.bundle.findings import Findings
 from authz_sidecar.bundle.policy_files import Policy
 from authz_sidecar.bundle.standard_model import ALWAYS, Form
@@ -45,12 +45,7 @@ def expand_policy(policy: Policy, manifest: Manifest, form: Form, findings: Find
                 break
             for span, fields in _role_rows(source, policy, manifest, form):
                 if len(rules) >= MAX_RULES:
-                    findings.error(
-                        role.span,
-                        "bundle-size",
-                        f"the definitions make more than {MAX_RULES:,} rules",
-                        "grant `*`, or group the roles differently",
-                    )
+                    _refuse_more(role.span, findings)
                     return {"p": rules, "g": links}
                 add(rules, [ROLE_PREFIX + name, ANY, *fields], span, via)
     for assignment in policy.assignments:
@@ -61,12 +56,28 @@ def expand_policy(policy: Policy, manifest: Manifest, form: Form, findings: Find
                 [assignment.subject, ROLE_PREFIX + role_name, place],
                 assignment.value_span("roles", index) if len(assignment.roles) > 1 else assignment.span,
             )
+        for grant in assignment.grants:
+            for fields in _grant_rows(grant, assignment.place, form):
+                if len(rules) >= MAX_RULES:
+                    _refuse_more(assignment.span, findings)
+                    return {"p": rules, "g": links}
+                # The identity reaches its own rules in every company; the rule's company keeps it to this one.
+                add(rules, [assignment.subject, assignment.company or ANY, *fields], grant.span)
     for subject, flag_name, span in _flags_off(policy):
         flag = policy.flags[flag_name]
         for action in flag.actions:
             fields = [subject, ANY, flag.object, ANY, action, "platform", "deny"]
             add(rules, fields if form == "basic" else [*fields, ALWAYS], span)
     return {"p": rules, "g": links}
+
+
+def _refuse_more(span: Span, findings: Findings) -> None:
+    findings.error(
+        span,
+        "bundle-size",
+        f"the definitions make more than {MAX_RULES:,} rules",
+        "grant `*`, or group the roles differently",
+    )
 
 
 def _with_inherited(policy: Policy, name: str) -> Iterator[tuple[Role, tuple[str, ...]]]:
@@ -89,9 +100,8 @@ def _role_rows(role: Role, policy: Policy, manifest: Manifest, form: Form) -> It
     """What a role itself says: place, and the fields of a rule from `type` on."""
     for grant in role.grants:
         span = grant.span
-        for kind in grant.types:
-            for action in grant.actions:
-                yield span, _fields(role, grant, kind, action, form)
+        for fields in _grant_rows(grant, role.assigned, form):
+            yield span, fields
     for index, use in enumerate(role.data_domains):
         span = role.value_span("data_domains", index)
         domain = policy.data_domains[use.name]
@@ -99,11 +109,18 @@ def _role_rows(role: Role, policy: Policy, manifest: Manifest, form: Form) -> It
             declared = manifest.object_types[kind].actions
             for action in use.actions or domain.actions or declared:
                 if action in declared:
-                    yield span, _fields(role, use, kind, action, form)
+                    yield span, _fields(role.assigned, use, kind, action, form)
 
 
-def _fields(role: Role, grant: Grant | DataDomainUse, kind: str, action: str, form: Form) -> list[str]:
-    scope = grant.scope or role.assigned
+def _grant_rows(grant: Grant, place: Place, form: Form) -> Iterator[list[str]]:
+    """The fields of a rule from `type` on, for each object type and action. `place` is where the grant holds."""
+    for kind in grant.types:
+        for action in grant.actions:
+            yield _fields(place, grant, kind, action, form)
+
+
+def _fields(place: Place, grant: Grant | DataDomainUse, kind: str, action: str, form: Form) -> list[str]:
+    scope = grant.scope or place
     if isinstance(grant, DataDomainUse):
         fields = [kind, ANY, action, scope, "allow"]
         condition = ALWAYS

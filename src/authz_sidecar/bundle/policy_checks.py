@@ -2,8 +2,18 @@
 assignments beyond the limits. Everything found is reported; nothing here changes the policy."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
-from authz_sidecar.bundle.definitions import Assignment, DataDomainUse, Flag, Grant, GroupMapping, Manifest, Role
+from authz_sidecar.bundle.definitions import (
+    Assignment,
+    DataDomainUse,
+    Flag,
+    Grant,
+    GroupMapping,
+    Manifest,
+    Place,
+    Role,
+)
 from authz_sidecar.bundle.findings import Findings
 from authz_sidecar.bundle.policy_files import Policy
 from authz_sidecar.bundle.standard_model import Form, standard_model
@@ -80,6 +90,22 @@ class Vocabulary:
         return list(dict.fromkeys(action for kind in types if kind in known for action in known[kind].actions))
 
 
+class _Holder(NamedTuple):
+    """Who has a grant, for messages; where it holds; and what could have a grant that holds in the other place."""
+
+    text: str
+    place: Place
+    elsewhere: str
+
+
+def _holder_of(assignment: Assignment) -> _Holder:
+    subject = quote(assignment.subject)
+    if assignment.company:
+        text = f"the assignment of {subject} in {quote(assignment.company)}"
+        return _Holder(text, "company", "an assignment without `company`")
+    return _Holder(f"the assignment of {subject} on the platform", "platform", "an assignment with a `company`")
+
+
 class _Checker:
     """The checks of one bundle."""
 
@@ -109,10 +135,16 @@ class _Checker:
         self._check_cycles()
         for flag in policy.flags.values():
             self._check_flag(flag)
+        self._check_built_in_roles()
         for mapping in policy.group_mappings:
             self._check_roles_and_company(mapping)
+            self._check_kinds(f"the group {quote(mapping.group)}", [mapping])
         for assignment in policy.assignments:
             self._check_roles_and_company(assignment)
+            if assignment.grants:
+                holder = _holder_of(assignment)
+                for grant in assignment.grants:
+                    self._check_grant(holder, grant)
         self._check_identities()
 
     def _known(self, section: str, noun: str, code: str, names: Mapping[str, object], name: str, span: Span) -> bool:
@@ -159,10 +191,14 @@ class _Checker:
                     f"the role {quote(name)} inherits from {quote(parent)}, which stands alone",
                     "remove it; a sole role grants nothing",
                 )
+        elsewhere = "platform" if role.assigned == "company" else "company"
+        holder = _Holder(
+            f"the {role.assigned} role {quote(name)}", role.assigned, f"a role that is `assigned: {elsewhere}`"
+        )
         for grant in role.grants:
-            self._check_grant(name, role, grant)
+            self._check_grant(holder, grant)
         for use in role.data_domains:
-            self._check_scope(name, role, use)
+            self._check_scope(holder, use)
         self._check_data_domains(role)
 
     def _check_data_domains(self, role: Role) -> None:
@@ -182,7 +218,20 @@ class _Checker:
                         suggest(action, actions, f"its actions are {listed(actions, 'and')}"),
                     )
 
-    def _check_grant(self, name: str, role: Role, grant: Grant) -> None:
+    def _check_built_in_roles(self) -> None:
+        if self._manifest is None:
+            return
+        for index, name in enumerate(self._manifest.built_in_roles):
+            refused = self._policy.refused.get("roles", set())
+            if name not in self._policy.roles and self._policy.complete and name not in refused:
+                self._findings.error(
+                    self._manifest.value_span("built_in_roles", index),
+                    "role-missing",
+                    f"the built-in role {quote(name)} is not defined",
+                    "define it in a policy file; a built-in role cannot be removed",
+                )
+
+    def _check_grant(self, holder: _Holder, grant: Grant) -> None:
         types = grant.types
         # Places are looked up for what is wrong only: there may be very many grants.
         if not self._vocabulary.covers(types, grant.actions):
@@ -191,28 +240,28 @@ class _Checker:
                     self._vocabulary.check_type(kind, grant.type_span(index))
             for index, action in enumerate(grant.actions):
                 self._vocabulary.check_action(action, types, grant.value_span("actions", index))
-        self._check_scope(name, role, grant)
+        self._check_scope(holder, grant)
         if grant.id.endswith(ANY) and grant.id != ANY:
             self._need_extended(f"the id pattern {quote(grant.id)}", grant.value_span("id"))
         if grant.when:
             self._need_extended("a condition (`when`)", grant.key_span("when"))
             self._check_condition(grant)
 
-    def _check_scope(self, name: str, role: Role, grant: Grant | DataDomainUse) -> None:
-        if role.assigned == "company" and grant.scope == "platform":
+    def _check_scope(self, holder: _Holder, grant: Grant | DataDomainUse) -> None:
+        if holder.place == "company" and grant.scope == "platform":
             self._findings.error(
                 grant.value_span("scope"),
                 "grant-scope",
-                f"the company role {quote(name)} has a grant of platform scope",
-                "use `company` or `own`, or move the grant to a role that is `assigned: platform`",
+                f"{holder.text} has a grant of platform scope",
+                f"use `company` or `own`, or move the grant to {holder.elsewhere}",
             )
-        if role.assigned == "platform" and grant.scope == "company":
-            # It would hold everywhere: the role is held in no company that the object's could be compared with.
+        if holder.place == "platform" and grant.scope == "company":
+            # It would hold everywhere: there is no company that the object's could be compared with.
             self._findings.error(
                 grant.value_span("scope"),
                 "grant-scope",
-                f"the platform role {quote(name)} has a grant of company scope",
-                "use `platform` or `own`, or move the grant to a role that is `assigned: company`",
+                f"{holder.text} has a grant of company scope",
+                f"use `platform` or `own`, or move the grant to {holder.elsewhere}",
             )
 
     def _need_extended(self, what: str, span: Span) -> None:
@@ -311,7 +360,8 @@ class _Checker:
             identities.setdefault(assignment.subject, []).append(assignment)
         for subject, assignments in identities.items():
             self._check_repeats(subject, assignments)
-            self._check_kinds(subject, assignments)
+            self._check_kinds(quote(subject), assignments)
+            self._check_own_grants(subject, assignments)
             self._check_limits(subject, assignments)
             self._check_flags(subject, assignments)
 
@@ -330,35 +380,50 @@ class _Checker:
                         f"remove one of them; the first is at {first}",
                     )
 
-    def _check_kinds(self, subject: str, assignments: list[Assignment]) -> None:
+    def _check_kinds(self, who: str, entries: Sequence[Assignment | GroupMapping]) -> None:
+        """Check that the roles of `entries`, which are all held by `who`, go together."""
         held = [
-            (name, self._policy.roles[name], assignment, index)
-            for assignment in assignments
-            for index, name in enumerate(assignment.roles)
+            (name, self._policy.roles[name], entry, index)
+            for entry in entries
+            for index, name in enumerate(entry.roles)
             if name in self._policy.roles
         ]
         names = list(dict.fromkeys(name for name, *_ in held))
-        for name, role, assignment, index in held:
+        for name, role, entry, index in held:
             if role.kind == "sole" and len(names) > 1:
                 others = listed([other for other in names if other != name], "and")
                 self._findings.error(
-                    assignment.value_span("roles", index),
+                    entry.value_span("roles", index),
                     "role-sole",
-                    f"{quote(subject)} has the role {quote(name)}, which stands alone, together with {others}",
+                    f"{who} has the role {quote(name)}, which stands alone, together with {others}",
                     f"remove {quote(name)}, or the other roles",
                 )
         primary: dict[str, str] = {}
-        for name, role, assignment, index in held:
+        for name, role, entry, index in held:
             if role.kind != "primary":
                 continue
             # A platform role counts in every company; primary roles of two companies do not meet.
-            first = primary.setdefault(assignment.company, primary.get("", name))
+            first = primary.setdefault(entry.company, primary.get("", name))
             if first != name:
                 self._findings.warning(
-                    assignment.value_span("roles", index),
+                    entry.value_span("roles", index),
                     "role-primary",
-                    f"{quote(subject)} has a second primary role, {quote(name)} beside {quote(first)}",
+                    f"{who} has a second primary role, {quote(name)} beside {quote(first)}",
                     "give an identity one primary role; make one that adds to another `kind: additive`",
+                )
+
+    def _check_own_grants(self, subject: str, assignments: list[Assignment]) -> None:
+        """A role that stands alone is not to be got round by grants beside it."""
+        roles = self._policy.roles
+        held = (name for entry in assignments for name in entry.roles)
+        sole = next((name for name in held if name in roles and roles[name].kind == "sole"), "")
+        for assignment in assignments:
+            if sole and assignment.grants:
+                self._findings.error(
+                    assignment.key_span("grants"),
+                    "role-sole",
+                    f"{quote(subject)} has the role {quote(sole)}, which stands alone, together with `grants`",
+                    f"remove {quote(sole)}, or `grants`",
                 )
 
     def _check_limits(self, subject: str, assignments: list[Assignment]) -> None:

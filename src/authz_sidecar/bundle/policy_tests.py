@@ -14,7 +14,7 @@ class PolicyTest(msgspec.Struct, frozen=True, kw_only=True):
     """One question with the answer that is expected.
 
     `allowed` is the expected decision; `reason` the expected reason, None where any will do. `span` is the
-    test's own place, or its cell in a matrix.
+    test's own place, or its cell in a matrix; `matrix` is the name of that, "" for a single test.
     """
 
     name: str
@@ -33,6 +33,7 @@ class PolicyTest(msgspec.Struct, frozen=True, kw_only=True):
     allowed: bool
     reason: Reason | None = None
     tags: tuple[str, ...] = ()
+    matrix: str = ""
 
     def request(self) -> tuple[Request | None, tuple[Violation, ...]]:
         """The question as a request, or None with what is invalid in it."""

@@ -18,7 +18,7 @@ _HEAD = """\
 # `authz-sidecar render --model {form}` prints it; a bundle with another model is a plain Casbin bundle.
 #
 # sub    the identity that asks              p.sub    a role (`role:NAME`), or one identity
-# dom    the company of the object           p.dom    always `*`: roles are the same in every company
+# dom    the company of the object           p.dom    `*` in rules of roles; a company, or `*`, in those of one identity
 # type   the object's type                   p.type   a type, or `*`
 # id     the object's id                     p.id     {id}
 # act    what it wants to do                 p.act    an action, or `*`

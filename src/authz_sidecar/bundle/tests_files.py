@@ -46,11 +46,11 @@ class _TestReader:
     def read(self, content: PolicyTestsFile) -> None:
         for single in content.tests:
             self._claim_name(single.name, single.value_span("name"))
-            self._add_single(single)
+            self._add_single(single, content.tags)
         for matrix in content.matrices:
             self._claim_name(matrix.name, matrix.value_span("name"))
             if self._check_matrix(matrix):
-                for test in _expand(matrix):
+                for test in _expand(matrix, content.tags):
                     if len(self.tests) >= MAX_TESTS:
                         self._refuse(
                             matrix.span,
@@ -75,7 +75,7 @@ class _TestReader:
                 f"rename one of them; the other is at {first}",
             )
 
-    def _add_single(self, single: SingleTest) -> None:
+    def _add_single(self, single: SingleTest, tags: list[str]) -> None:
         type, _, id = single.object.partition(":")
         if single.object:
             span = single.value_span("object")
@@ -119,7 +119,7 @@ class _TestReader:
             section=single.section,
             allowed=single.expect == "allow",
             reason=REASONS[single.reason] if single.reason else None,
-            tags=tuple(single.tags),
+            tags=_joined(tags, single.tags),
         )
         if self._check_request(test):
             self.tests.append(test)
@@ -220,9 +220,13 @@ class _TestReader:
                         )
 
 
-def _expand(matrix: Matrix) -> Iterator[PolicyTest]:
-    """Every cell of a checked matrix in every situation."""
-    tags = tuple(matrix.tags)
+def _joined(of_file: list[str], own: list[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*of_file, *own)))
+
+
+def _expand(matrix: Matrix, of_file: list[str]) -> Iterator[PolicyTest]:
+    """Every cell of a checked matrix in every situation; `of_file` are the tags that all tests of the file have."""
+    tags = _joined(of_file, matrix.tags)
     for type, row in matrix.rows.items():
         actions = row.actions or matrix.actions
         for column, text in row.__pydantic_extra__.items():
@@ -237,6 +241,7 @@ def _expand(matrix: Matrix) -> Iterator[PolicyTest]:
                 for name, situation in matrix.situations.items():
                     allowed = name in legend[symbol]
                     yield PolicyTest(
+                        matrix=matrix.name,
                         name=f"{matrix.name}: {type} {action} as {column}, {name}",
                         span=span,
                         subject=subject.subject,

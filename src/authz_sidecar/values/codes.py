@@ -63,8 +63,9 @@ CODES: dict[str, str] = {
     "unknown-data-domain": "a data domain is named that is not defined",
     "unknown-flag": "a flag is named that is not defined",
     "role-inheritance": "a role inherits from one that it may not inherit from",
-    "role-sole": "a role that stands alone is given grants or combined with another role",
+    "role-sole": "a role that stands alone is given grants, or combined with another role or with grants",
     "role-primary": "an identity has a second primary role",
+    "role-missing": "a built-in role of the manifest is not defined",
     "grant-scope": "a grant has a scope that its role cannot have",
     "assignment-company": "an assignment names a company for platform roles, or none for company roles",
     "assignment-duplicate": "an identity is assigned the same role twice",
@@ -74,4 +75,8 @@ CODES: dict[str, str] = {
     "test-matrix": "a matrix of policy tests names a symbol, subject, situation or legend that it does not define",
     # lint
     "effect-allows-by-default": "the policy effect allows every request that no rule denies",
+    "unused-role": "a role is defined that nobody holds",
+    "unreachable-grant": "a grant is one that no request can match or that decides nothing",
+    "shadowed-grant": "a grant never decides, since others cover it",
+    "duplicate-grant": "the same grant is written twice",
 }

@@ -59,7 +59,7 @@ class Explanation(msgspec.Struct, frozen=True):
 
     `role_path` runs from the subject to the rule's subject, both included, then through the roles that
     the grant was inherited from; empty when no rule decided. `roles` are all roles (the subject itself
-    excluded) that the subject holds for this request, sorted.
+    excluded) that the subject holds for this request, sorted. `fields` are the names of the values of the rules here.
     """
 
     decision: Decision
@@ -67,3 +67,4 @@ class Explanation(msgspec.Struct, frozen=True):
     role_path: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
     near_misses: tuple[NearMiss, ...] = ()
+    fields: tuple[str, ...] = ()

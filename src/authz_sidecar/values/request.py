@@ -26,7 +26,7 @@ SOURCES: Mapping[str, str] = {
     "context": "context",
 }
 
-_EMPTY: Mapping[str, Any] = {}
+EMPTY: Mapping[str, Any] = {}
 
 
 class Violation(msgspec.Struct, frozen=True):
@@ -52,9 +52,9 @@ class Request(msgspec.Struct, frozen=True):
     company: str = ""
     owner: str = ""
     object: str = ""
-    subject_attributes: Mapping[str, Any] = _EMPTY
-    object_attributes: Mapping[str, Any] = _EMPTY
-    context: Mapping[str, Any] = _EMPTY
+    subject_attributes: Mapping[str, Any] = EMPTY
+    object_attributes: Mapping[str, Any] = EMPTY
+    context: Mapping[str, Any] = EMPTY
     time: float = 0.0
     section: str = ""
 
@@ -117,9 +117,9 @@ def build_request(
     id: str = "",
     company: str = "",
     owner: str = "",
-    subject_attributes: Mapping[str, Any] = _EMPTY,
-    object_attributes: Mapping[str, Any] = _EMPTY,
-    context: Mapping[str, Any] = _EMPTY,
+    subject_attributes: Mapping[str, Any] = EMPTY,
+    object_attributes: Mapping[str, Any] = EMPTY,
+    context: Mapping[str, Any] = EMPTY,
     time: float = 0.0,
     section: str = "",
 ) -> tuple[Request | None, tuple[Violation, ...]]:
@@ -127,6 +127,57 @@ def build_request(
 
     Values are data and compared byte for byte: a `*` in one matches only a policy value that says so.
     """
+    # Nearly every request is short printable ASCII without attributes: one look at all its values together.
+    text = f"{subject}{action}{type}{id}{company}{owner}{section}"
+    plain = len(text) <= MAX_VALUE_BYTES and text.isascii() and text.isprintable() and " " not in text
+    if (
+        not plain
+        or not subject
+        or not action
+        or ":" in type
+        or subject.startswith(ROLE_PREFIX)
+        or subject_attributes
+        or object_attributes
+        or context
+    ):
+        violations = _violations(
+            subject, action, type, id, company, owner, section, subject_attributes, object_attributes, context
+        )
+        if violations:
+            return None, violations
+    name = f"{type}:{id}" if type and id else type or id
+    return (
+        Request(
+            subject,
+            action,
+            type,
+            id,
+            company,
+            owner,
+            name,
+            subject_attributes,
+            object_attributes,
+            context,
+            time,
+            section,
+        ),
+        (),
+    )
+
+
+def _violations(
+    subject: str,
+    action: str,
+    type: str,
+    id: str,
+    company: str,
+    owner: str,
+    section: str,
+    subject_attributes: Mapping[str, Any],
+    object_attributes: Mapping[str, Any],
+    context: Mapping[str, Any],
+) -> tuple[Violation, ...]:
+    """Every violation of the limits, value by value."""
     violations: list[Violation] = []
 
     def refuse(field: str, description: str) -> None:
@@ -163,23 +214,4 @@ def build_request(
             problem = _attribute_problem(attributes)
             if problem:
                 refuse(field, problem)
-    if violations:
-        return None, tuple(violations)
-    name = f"{type}:{id}" if type and id else type or id
-    return (
-        Request(
-            subject,
-            action,
-            type,
-            id,
-            company,
-            owner,
-            name,
-            subject_attributes,
-            object_attributes,
-            context,
-            time,
-            section,
-        ),
-        (),
-    )
+    return tuple(violations)
