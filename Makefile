@@ -14,13 +14,14 @@ LOCK := uv pip compile pyproject.toml --quiet --universal --generate-hashes --no
 	--no-emit-index-url --no-emit-find-links
 
 .NOTPARALLEL:
-.PHONY: help serve test test-long bench static wheel format stubs lock clean
+.PHONY: help serve test test-long bench bench-wire static wheel format stubs lock clean
 
 help:
 	@echo 'make serve   set up once, then serve $(POLICIES)/ on 127.0.0.1:50051 (gRPC) and 127.0.0.1:8080 (HTTP)'
 	@echo 'make test    set up once, then run every check and every test, on the built wheel'
 	@echo 'make test-long   the random tests against pycasbin, a hundred times further'
 	@echo 'make bench   measure decisions and loading against their targets (about two minutes)'
+	@echo 'make bench-wire   measure the server over gRPC (about five minutes; needs h2load, see docs/benchmarks.md)'
 	@echo 'make format  reformat the code and apply the fixes that are safe'
 	@echo 'make stubs   regenerate src/authz_sidecar/_proto from proto/'
 	@echo 'make lock    resolve the dependencies of pyproject.toml anew (needs uv)'
@@ -40,12 +41,17 @@ test-long: wheel
 bench: .venv-test/.ready
 	@PYTHONPATH=src $(TEST)/python -m bench.run
 
+# Beside echo, Cerbos and h2load; what is not installed is left out, and the table says so.
+bench-wire: .venv-test/.ready
+	@PYTHONPATH=src $(TEST)/python -m bench.run_wire
+
 static: .venv-test/.ready
 	$(TEST)/ruff check .
 	$(TEST)/ruff format --check .
 	$(TEST)/mypy
 	PYTHONPATH=src $(TEST)/lint-imports --no-cache --no-logo
 	$(TEST)/buf lint
+	$(TEST)/hadolint Dockerfile
 	$(TEST)/python scripts/generate_stubs.py --check
 	$(TEST)/python scripts/schemas.py --check
 
