@@ -7,6 +7,7 @@ import pytest
 
 from authz_sidecar.bundle.standard_model import BASIC
 from authz_sidecar.compile.access import RoleAccess
+from authz_sidecar.compile.names import name_set
 from authz_sidecar.compile.roles import RoleGraph
 from authz_sidecar.decide import Decider
 from authz_sidecar.decide import roles as roles_module
@@ -399,9 +400,9 @@ def test_a_probes_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many subjects ask, no more closures are kept than the bound says, and answers stay right."""
     monkeypatch.setattr(roles_module, "MAX_CACHED", 16)
     links = {f"user{number}": ("reader", "writer") for number in range(100)}
-    graph = RoleGraph("g", False, {"": {**links, "writer": "admin"}}, frozenset(links))
+    graph = RoleGraph("g", False, {"": {**links, "writer": "admin"}}, name_set(links))
     access = RoleAccess("g", Token("sub"), None, "sub", 0)
-    probe = RoleProbe(graph, access, frozenset(("reader", "admin")))
+    probe = RoleProbe(graph, access, name_set(("reader", "admin")))
     for _ in range(2):
         for number in range(100):
             assert probe.roles(ask(f"user{number}")) == {"reader", "admin"}

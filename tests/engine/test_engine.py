@@ -42,7 +42,8 @@ def test_without_a_policy_the_answer_is_a_deny() -> None:
     """Before the first load every answer is a deny with NO_POLICY, explained or not."""
     engine = Engine()
     answer = engine.check(question())
-    explained, explanation = engine.explain(question())
+    explanation = engine.explain(question(), engine.snapshot_state)
+    explained = engine.answer(explanation.decision, engine.snapshot_state)
     for given in (answer, explained):
         assert (given.decision.allowed, given.decision.reason, given.policy_version) == (False, Reason.NO_POLICY, "")
     assert explanation.rule is None
@@ -66,7 +67,8 @@ def test_a_held_policy_goes_on_answering() -> None:
     engine.load(snapshot_of("bob, door, read"), "two")
     answer = engine.check(question(), held)
     assert (answer.decision.allowed, answer.policy_version) == (True, "one")
-    assert engine.explain(question(), held)[0].policy_version == "one"
+    explained = engine.answer(engine.explain(question(), held).decision, held)
+    assert (explained.decision.allowed, explained.policy_version) == (True, "one")
     assert engine.refuse("no", held).policy_version == "one"
 
 

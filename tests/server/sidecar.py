@@ -1,24 +1,32 @@
 """A sidecar in a process of its own, as users run it."""
 
+import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 from typing import IO, Any
 
 import grpc
 import pytest
+from google.protobuf import message_factory
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client.parser import text_string_to_metric_families
 
-from authz_sidecar._proto.authz.v1 import check_pb2
+from authz_sidecar._proto.authz.v1 import authorization_service_pb2, check_pb2
 from authz_sidecar._proto.authz.v1.authorization_service_pb2_grpc import AuthorizationServiceStub
 
+SERVICE = authorization_service_pb2.DESCRIPTOR.services_by_name["AuthorizationService"]
 BUNDLE = Path(__file__).parent / "bundle"
 READY = re.compile(r"ready grpc=(?P<grpc>\S+) http=(?P<http>\S+) policy_version=(?P<version>\S+)\n")
 COMMAND = (sys.executable, "-m", "authz_sidecar", "serve")
@@ -50,6 +58,19 @@ class Sidecar:
         """What the server has written to standard error."""
         self._log.seek(0)
         return self._log.read()
+
+    def ready(self) -> tuple[int, dict[str, Any]]:
+        """The status and body of `/readyz`."""
+        status, body = self.get("/readyz")
+        return status, json.loads(body)
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The value of one sample of `/metrics`; 0.0 where there is none."""
+        for family in text_string_to_metric_families(self.get("/metrics")[1]):
+            for sample in family.samples:
+                if sample.name == name and labels.items() <= sample.labels.items():
+                    return float(sample.value)
+        return 0.0
 
     def wait(self) -> tuple[int, str]:
         """Wait for the end: the exit code and what came on standard output after the ready line."""
@@ -102,6 +123,13 @@ def running_sidecar(
             process.kill()
 
 
+def until(holds: Callable[[], Any]) -> None:
+    """Ask again and again until the answer is yes; fails when patience ends."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not holds():
+        assert time.monotonic() < end, "it has not come to pass"
+
+
 def check_of(
     subject: str = "alice",
     action: str = "read",
@@ -113,6 +141,31 @@ def check_of(
     """A check that the bundle of the server tests allows, unless an argument says otherwise."""
     thing = check_pb2.Object(type=type, id=id, company=company)
     return check_pb2.CheckRequest(subject=subject, action=action, object=thing, **more)
+
+
+class HeldCall:
+    """A call of AuthorizationService whose message has not been sent: the server has accepted it and waits for it."""
+
+    def __init__(
+        self,
+        sidecar: Sidecar,
+        message: Message | None = None,
+        method: str = "Check",
+        channel: grpc.Channel | None = None,
+    ) -> None:
+        channel = channel or sidecar.channel
+        self._message = message or check_of()
+        self._messages: SimpleQueue[bytes | None] = SimpleQueue()
+        answer = message_factory.GetMessageClass(SERVICE.methods_by_name[method].output_type)
+        call: Any = channel.stream_unary(f"/{SERVICE.full_name}/{method}", response_deserializer=answer.FromString)
+        self.future: Any = call.future(iter(self._messages.get, None))
+        # Calls of one connection arrive in order: with this one answered, the held one has arrived.
+        health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+
+    def release(self) -> None:
+        """Send the message."""
+        self._messages.put(self._message.SerializeToString())
+        self._messages.put(None)
 
 
 class Failure:
@@ -127,11 +180,16 @@ class Failure:
                 self.status.ParseFromString(value)
         self.violations: dict[str, str] = {}
         self.info = error_details_pb2.ErrorInfo()
+        # In seconds; None where nothing is said.
+        self.retry_after: float | None = None
         for detail in self.status.details:
             bad_request = error_details_pb2.BadRequest()
             if detail.Unpack(bad_request):
                 self.violations = {found.field: found.description for found in bad_request.field_violations}
             detail.Unpack(self.info)
+            retry = error_details_pb2.RetryInfo()
+            if detail.Unpack(retry):
+                self.retry_after = retry.retry_delay.ToMilliseconds() / 1000
 
 
 def failure_of(call: Callable[[], Any]) -> Failure:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from authz_sidecar.transports.address import Address, AddressError, SocketFile, open_listener, parse_address
+from authz_sidecar.transports.address import Address, AddressError, SocketAccess, SocketFile, open_listener, parse_address
 
 
 @pytest.mark.parametrize(
@@ -59,11 +59,11 @@ def test_only_the_socket_that_was_bound_is_removed() -> None:
     """A server that ends leaves the socket alone which a successor has bound in the same place."""
     with tempfile.TemporaryDirectory() as folder:
         address = Address(path=f"{folder}/one.sock")
-        with open_listener(address):
+        with open_listener(address, SocketAccess())[0]:
             os.utime(address.path, ns=(0, 0))  # long ago
             mine = SocketFile.of(address)
             assert mine is not None
-        with open_listener(address):
+        with open_listener(address, SocketAccess())[0]:
             theirs = SocketFile.of(address)
             assert theirs is not None
             mine.remove()

@@ -147,9 +147,10 @@ def test_a_value_at_the_limit_is_taken(sidecar: Sidecar) -> None:
             id="one-item-of-a-batch",
         ),
         pytest.param(
-            lambda stub: stub.FilterObjects(filter_pb2.FilterObjectsRequest()), "METHOD_NOT_SUPPORTED", id="filter"
+            lambda stub: stub.FilterObjects(filter_pb2.FilterObjectsRequest(credential="key")),
+            "CREDENTIAL_NOT_SUPPORTED",
+            id="filter",
         ),
-        pytest.param(lambda stub: list(stub.CheckStream(iter(()))), "METHOD_NOT_SUPPORTED", id="stream"),
     ],
 )
 def test_what_is_not_built_yet_is_refused(
@@ -163,11 +164,11 @@ def test_what_is_not_built_yet_is_refused(
 
 
 def test_a_batch_over_the_limit_is_refused(sidecar: Sidecar) -> None:
-    """1,001 checks in one batch are INVALID_ARGUMENT, and the details carry the limit."""
+    """1,001 checks in one batch are RESOURCE_EXHAUSTED, and the details carry the limit."""
     batch = check_pb2.BatchCheckRequest(checks=[check_of()] * 1001)
     failure = failure_of(lambda: sidecar.stub.BatchCheck(batch))
-    assert failure.code is INVALID
-    assert failure.violations == {"checks": "checks holds 1001 items; at most 1000 are taken"}
+    assert failure.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert failure.violations == {"checks": "checks holds more than 1000 checks; send several batches"}
     assert (failure.info.reason, dict(failure.info.metadata)) == ("BATCH_TOO_LARGE", {"limit": "1000"})
 
 

@@ -11,18 +11,26 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from authz_sidecar._proto.authz.v1 import authorization_service_pb2, check_pb2, explain_pb2
 from authz_sidecar._proto.authz.v1.authorization_service_pb2_grpc import AuthorizationServiceStub
-from authz_sidecar.engine import Engine, Limits
+from authz_sidecar.engine import Counts, Engine, Limits
 from authz_sidecar.transports.address import Address
 from authz_sidecar.transports.grpc.health import HealthService
-from authz_sidecar.transports.grpc.methods import service_handlers
+from authz_sidecar.transports.grpc.admission import Gate
+from authz_sidecar.transports.grpc.errors import ErrorReason
+from authz_sidecar.transports.grpc.methods import MethodTable
 from authz_sidecar.transports.grpc.server import GrpcServer
 from authz_sidecar.transports.grpc.service import AuthorizationService
-from authz_sidecar.transports.http.app import Readiness, build_app
-from authz_sidecar.transports.http.server import HttpServer
 from tests.server.sidecar import Failure, check_of
 
 SERVICE = authorization_service_pb2.DESCRIPTOR.services_by_name["AuthorizationService"]
 FREE = Address("127.0.0.1", 0)
+
+
+def methods_of(service: object) -> MethodTable:
+    """The methods of AuthorizationService, answered by `service`."""
+    gate = Gate("calls", 10, ErrorReason.TOO_MANY_CALLS, "calls")
+    table = MethodTable(Counts(), Limits().message_bytes)
+    table.add(SERVICE, service, lambda _method: gate)
+    return table
 
 
 def broken_clock() -> float:
@@ -96,9 +104,7 @@ def test_a_fault_is_internal_and_never_an_allow(caplog: pytest.LogCaptureFixture
 
     async def ask() -> list[Failure]:
         server = grpc.aio.server()
-        server.add_generic_rpc_handlers(
-            [service_handlers(SERVICE, AuthorizationService(Engine(), Limits(), clock=broken_clock))]
-        )
+        server.add_generic_rpc_handlers([methods_of(AuthorizationService(Engine(), Limits(), clock=broken_clock))])
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         failures = []
@@ -124,56 +130,10 @@ def test_a_fault_is_internal_and_never_an_allow(caplog: pytest.LogCaptureFixture
     assert caplog.text.count("db.internal") >= len(failures)
 
 
-def test_calls_over_the_limit_are_refused_at_once() -> None:
-    """A call beyond the bound on calls in flight is RESOURCE_EXHAUSTED, and one is taken again when another ends."""
-
-    async def crowd() -> None:
-        server = GrpcServer(Engine(), Limits(calls=2), FREE)
-        address = await server.start()
-        async with grpc.aio.insecure_channel(str(address)) as channel:
-            stub = AuthorizationServiceStub(channel)
-            watches = [health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest()) for _ in range(2)]
-            for watch in watches:
-                await watch.read()
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await stub.Check(check_of(), timeout=10)
-            assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        async with grpc.aio.insecure_channel(str(address)) as channel:
-            stub = AuthorizationServiceStub(channel)
-            while True:
-                try:
-                    await stub.Check(check_of(), timeout=10)
-                    break
-                except grpc.aio.AioRpcError as error:
-                    if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
-                        raise
-        await server.stop(0)
-
-    asyncio.run(crowd())
-
-
-def test_readyz_says_why_not() -> None:
-    """`/readyz` is 503 without a policy and says so."""
-
-    async def get() -> bytes:
-        server = HttpServer(build_app(Engine(), Readiness(accepting=True)), FREE, 1)
-        address = await server.start()
-        reader, writer = await asyncio.open_connection(address.host, address.port)
-        writer.write(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
-        answer = await reader.read()
-        writer.close()
-        await server.stop()
-        return answer
-
-    head, _, body = asyncio.run(get()).partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 503 ")
-    assert body == b'{"status":"not ready","why":"no policy is loaded"}'
-
-
 def test_every_method_of_the_proto_is_served() -> None:
     """A service that lacks a method of its proto cannot be served."""
     with pytest.raises(AttributeError, match="Check"):
-        service_handlers(SERVICE, object())
+        methods_of(object())
 
 
 def test_the_generated_code_claims_no_name_of_its_own() -> None:

@@ -14,13 +14,13 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
-from authz_sidecar._proto.authz.v1 import check_pb2
 from authz_sidecar._proto.authz.v1.authorization_service_pb2_grpc import AuthorizationServiceStub
 from tests.server.sidecar import (
     BUNDLE,
     COMMAND,
     FREE_PORTS,
     PATIENCE_SECONDS,
+    HeldCall,
     Sidecar,
     check_of,
     environment,
@@ -39,26 +39,6 @@ def refusal(*options: str, policies: Path = BUNDLE, ports: tuple[str, ...] = FRE
     assert (ended.returncode, ended.stdout) == (2, ""), ended.stderr
     assert "Traceback" not in ended.stderr
     return ended.stderr
-
-
-class HeldCall:
-    """A Check whose message has not been sent: the server has accepted the call and waits for it."""
-
-    def __init__(self, sidecar: Sidecar) -> None:
-        self._messages: SimpleQueue[check_pb2.CheckRequest | None] = SimpleQueue()
-        check = sidecar.channel.stream_unary(
-            "/authz.v1.AuthorizationService/Check",
-            request_serializer=check_pb2.CheckRequest.SerializeToString,
-            response_deserializer=check_pb2.CheckResponse.FromString,
-        )
-        self.future = check.future(iter(self._messages.get, None))
-        # Calls of one connection arrive in order: with this one answered, the held one has arrived.
-        assert sidecar.stub.Check(check_of()).allowed
-
-    def release(self) -> None:
-        """Send the message."""
-        self._messages.put(check_of())
-        self._messages.put(None)
 
 
 @pytest.fixture
@@ -193,11 +173,6 @@ def test_an_address_of_another_machine_is_refused() -> None:
     """An address that this machine does not have is refused with the system's reason."""
     said = refusal("--insecure", ports=("--grpc", "192.0.2.1:50051", "--http", LOOPBACK))
     assert "cannot listen on `192.0.2.1:50051`" in said
-
-
-def test_several_workers_are_refused() -> None:
-    """Only one worker is supported, and another number is not ignored."""
-    assert "`--workers 2` is not supported yet" in refusal("--workers", "2")
 
 
 def test_options_come_from_the_environment() -> None:

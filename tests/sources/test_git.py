@@ -28,7 +28,7 @@ def version(path: Path) -> str:
     """The version of the directory as it is now."""
     files, _ = read_directory(path)
     assert files is not None
-    return policy_version(path, files)
+    return policy_version(path, files, bundle_digest(files))
 
 
 @pytest.fixture

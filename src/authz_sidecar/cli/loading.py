@@ -7,7 +7,8 @@ import msgspec
 
 from authz_sidecar.bundle.bundle import Bundle
 from authz_sidecar.cli.findings import count_line, finding_lines
-from authz_sidecar.cli.place import Places
+from authz_sidecar.cli.place import Places, require_directory
+from authz_sidecar.cli.progress import Progress
 from authz_sidecar.cli.terminal import CommandError, Line, Terminal, visible
 from authz_sidecar.compile.compiler import compile_bundle
 from authz_sidecar.compile.snapshot import Snapshot
@@ -37,19 +38,16 @@ class CompiledBundle(msgspec.Struct, frozen=True):
 
 def read_bundle(terminal: Terminal, policies: Path) -> ReadBundle:
     """Read and compile the bundle in `policies`; raises CommandError if that is no directory."""
-    try:
-        readable = policies.is_dir()
-        problem = f"`{policies}` is not a directory" if policies.exists() else f"there is no directory `{policies}`"
-    except OSError as error:
-        readable, problem = False, f"`{policies}` cannot be read: {(error.strerror or 'unknown reason').lower()}"
-    if not readable:
-        raise CommandError(terminal, (problem, "name the directory that holds the bundle's `model.conf`"))
-    loaded = load_bundle(policies)
-    diagnostics = list(loaded.diagnostics)
-    snapshot = None
-    if loaded.bundle is not None:
-        snapshot, found = compile_bundle(loaded.bundle)
-        diagnostics += found
+    require_directory(terminal, policies)
+    with Progress(terminal) as progress:
+        progress.step("reading the policies")
+        loaded = load_bundle(policies)
+        diagnostics = list(loaded.diagnostics)
+        snapshot = None
+        if loaded.bundle is not None:
+            progress.step(f"compiling {loaded.bundle.rule_count:,} rules")
+            snapshot, found = compile_bundle(loaded.bundle)
+            diagnostics += found
     files = read_directory(policies)[0] if diagnostics else None
     return ReadBundle(
         loaded.bundle,

@@ -4,7 +4,19 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from authz_sidecar.cli.terminal import CommandError, Terminal
 from authz_sidecar.values import Span
+
+
+def require_directory(terminal: Terminal, policies: Path) -> None:
+    """Raise CommandError unless `policies` is a directory."""
+    try:
+        readable = policies.is_dir()
+        problem = f"`{policies}` is not a directory" if policies.exists() else f"there is no directory `{policies}`"
+    except OSError as error:
+        readable, problem = False, f"`{policies}` cannot be read: {(error.strerror or 'unknown reason').lower()}"
+    if not readable:
+        raise CommandError(terminal, (problem, "name the directory that holds the bundle's `model.conf`"))
 
 
 class Places:

@@ -1,29 +1,33 @@
-"""`authz-sidecar serve`: the server, from the command line to the ready line and to the end of the drain."""
+"""`authz-sidecar serve`: the server, from the command line to its settings."""
 
-import asyncio
-import logging
-import signal
+import os
 import sys
 from pathlib import Path
 
 import click
-import msgspec
-import uvloop
 
-from authz_sidecar.cli.loading import CompiledBundle, require_bundle
+from authz_sidecar.cli.findings import count_line, finding_lines
 from authz_sidecar.cli.option import color_option, policies_option
+from authz_sidecar.cli.place import Places, require_directory
 from authz_sidecar.cli.terminal import CommandError, Terminal
-from authz_sidecar.engine import Engine, Limits
-from authz_sidecar.transports.address import Address, AddressError, parse_address
-from authz_sidecar.transports.grpc.server import GrpcServer
-from authz_sidecar.transports.http.app import Readiness, build_app
-from authz_sidecar.transports.http.server import HttpServer
+from authz_sidecar.engine import Limits
+from authz_sidecar.server.settings import LogSettings, RefusedBundleError, ServeSettings, StartError
+from authz_sidecar.transports.address import SOCKET_MODE, Address, AddressError, SocketAccess, parse_address
+from authz_sidecar.transports.certificates import TlsError, TlsFiles
 
 DEFAULT_GRPC = "127.0.0.1:50051"
 DEFAULT_HTTP = "127.0.0.1:8080"
 DEFAULT_GRACE = 10.0
+DEFAULT_INTERVAL = 0.5
+MAX_WORKERS = 64
+LIMITS = Limits()
 
-logger = logging.getLogger("authz_sidecar.serve")
+EXAMPLES = """\b
+Examples:
+  authz-sidecar serve --policies policies
+  authz-sidecar serve --workers 2 --grpc 127.0.0.1:50051 --http 127.0.0.1:8080
+  authz-sidecar serve --grpc unix:/run/authz/grpc.sock --socket-mode 0660 --socket-owner :apps
+"""
 
 
 class AddressType(click.ParamType[Address]):
@@ -41,23 +45,102 @@ class AddressType(click.ParamType[Address]):
             self.fail(f"{error.message}: {error.help}", param, ctx)
 
 
-class ServeSettings(msgspec.Struct, frozen=True):
-    """Where to listen, and how many seconds accepted calls may take after the order to stop."""
+class ModeType(click.ParamType[int]):
+    """Permissions in octal digits."""
 
-    grpc: Address
-    http: Address
-    grace: float
+    name = "MODE"
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read `value`; fails as click does."""
+        if isinstance(value, int):
+            return value
+        try:
+            mode = int(value, 8)
+        except ValueError:
+            mode = -1
+        if not 0 <= mode <= 0o777:
+            self.fail(f"`{value}` is not a mode: write it in octal digits, such as `0660`", param, ctx)
+        return mode
 
 
-@click.command(name="serve")
+class OwnerType(click.ParamType[tuple[int, int]]):
+    """`USER`, `USER:GROUP` or `:GROUP`, each a name or a number; what is left away stays as it is (-1)."""
+
+    name = "USER[:GROUP]"
+
+    def convert(
+        self, value: str | tuple[int, int], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        """Read `value`; fails as click does."""
+        if isinstance(value, tuple):
+            return value
+        user, _, group = value.partition(":")
+        try:
+            return _user(user), _group(group)
+        except KeyError as error:
+            self.fail(f"there is no {error.args[0]} here: give a name that this machine knows, or a number", param, ctx)
+
+
+def _user(name: str) -> int:
+    import pwd
+
+    if not name or name.isdecimal():
+        return int(name or -1)
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        raise KeyError(f"user `{name}`") from None
+
+
+def _group(name: str) -> int:
+    import grp
+
+    if not name or name.isdecimal():
+        return int(name or -1)
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise KeyError(f"group `{name}`") from None
+
+
+@click.command(name="serve", epilog=EXAMPLES)
 @policies_option
 @click.option(
-    "--grpc", type=AddressType(), default=DEFAULT_GRPC, show_default=True, help="Where gRPC listens: `host:port`."
+    "--grpc",
+    type=AddressType(),
+    default=DEFAULT_GRPC,
+    show_default=True,
+    help="Where gRPC listens: `host:port` or `unix:/path`.",
 )
 @click.option(
-    "--http", type=AddressType(), default=DEFAULT_HTTP, show_default=True, help="Where HTTP listens: `host:port`."
+    "--http",
+    type=AddressType(),
+    default=DEFAULT_HTTP,
+    show_default=True,
+    help="Where HTTP listens: `host:port` or `unix:/path`.",
 )
-@click.option("--insecure", is_flag=True, help="Allow to listen where other machines may reach it, in clear text.")
+@click.option("--tls-cert", metavar="FILE", help="Speak TLS over gRPC, with this certificate and its chain (PEM).")
+@click.option("--tls-key", metavar="FILE", help="Private key of the certificate (PEM).")
+@click.option(
+    "--tls-client-ca", metavar="FILE", help="Let in only clients with a certificate of these authorities (PEM)."
+)
+@click.option(
+    "--insecure",
+    is_flag=True,
+    help="Allow to listen where other machines may reach it, though callers are not authenticated.",
+)
+@click.option(
+    "--socket-mode", type=ModeType(), default=f"{SOCKET_MODE:04o}", show_default=True, help="Mode of Unix sockets."
+)
+@click.option("--socket-owner", type=OwnerType(), help="Owner of Unix sockets. Default: who runs the server.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, MAX_WORKERS),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Processes that answer, on one TCP port.",
+)
 @click.option(
     "--grace",
     type=click.FloatRange(min=0, max=3600),
@@ -66,95 +149,217 @@ class ServeSettings(msgspec.Struct, frozen=True):
     metavar="SECONDS",
     help="How long accepted calls may take to finish once the server is told to stop.",
 )
-@click.option("--workers", type=int, default=1, show_default=True, help="Processes that answer; only 1 for now.")
+@click.option("--wait-for-policies", is_flag=True, help="Start, not ready, also while the bundle does not load.")
+@click.option(
+    "--watch-interval",
+    type=click.FloatRange(min=0, max=3600),
+    default=DEFAULT_INTERVAL,
+    show_default=True,
+    metavar="SECONDS",
+    help="How often to look for changed policies; 0: only on SIGHUP.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(("auto", "json", "text")),
+    default="auto",
+    show_default=True,
+    help="Form of the log on standard error; `auto` is text on a terminal.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(("debug", "info", "warning", "error")),
+    default="info",
+    show_default=True,
+    help="Least level that is logged.",
+)
+@click.option("--log-decisions", is_flag=True, help="Log a line for each decision.")
+@click.option(
+    "--max-batch",
+    type=click.IntRange(1, 100_000),
+    default=LIMITS.batch,
+    show_default=True,
+    metavar="N",
+    help="Checks in one batch.",
+)
+@click.option(
+    "--max-message-bytes",
+    type=click.IntRange(1024, 256 * 1024 * 1024),
+    default=LIMITS.message_bytes,
+    show_default=True,
+    metavar="N",
+    help="Size of one message, uncompressed.",
+)
+@click.option(
+    "--max-calls",
+    type=click.IntRange(1, 1_000_000),
+    default=LIMITS.calls,
+    show_default=True,
+    metavar="N",
+    help="Calls in flight, for each worker.",
+)
+@click.option(
+    "--max-streams",
+    type=click.IntRange(0, 1_000_000),
+    default=LIMITS.streams,
+    show_default=True,
+    metavar="N",
+    help="Streams of checks at once, for each worker.",
+)
+@click.option(
+    "--max-connections",
+    type=click.IntRange(1, 1_000_000),
+    default=LIMITS.connections,
+    show_default=True,
+    metavar="N",
+    help="gRPC connections at once, for each worker.",
+)
+@click.option(
+    "--max-connection-age",
+    type=click.FloatRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Ask a client to connect anew after so long, so that load spreads; 0: never.",
+)
 @color_option
 def command(
-    policies: Path, grpc: Address, http: Address, insecure: bool, grace: float, workers: int, color: str
+    policies: Path,
+    grpc: Address,
+    http: Address,
+    tls_cert: str | None,
+    tls_key: str | None,
+    tls_client_ca: str | None,
+    insecure: bool,
+    socket_mode: int,
+    socket_owner: tuple[int, int] | None,
+    workers: int,
+    grace: float,
+    wait_for_policies: bool,
+    watch_interval: float,
+    log_format: str,
+    log_level: str,
+    log_decisions: bool,
+    max_batch: int,
+    max_message_bytes: int,
+    max_calls: int,
+    max_streams: int,
+    max_connections: int,
+    max_connection_age: float,
+    color: str,
 ) -> None:
-    """Answer checks over gRPC from a bundle of policies.
+    """Answer checks over gRPC from a bundle of policies, and follow it as it changes.
 
     When both ports listen, one line on standard output says where: `ready grpc=… http=… policy_version=…`.
-    SIGTERM and SIGINT let accepted calls finish and exit 0; a second one stops at once. Exits 2 when the server
-    cannot start.
+    SIGTERM and SIGINT let accepted calls finish and exit 0; a second one stops at once; SIGHUP reads the policies
+    anew. Exits 2 when the server cannot start.
     """
     terminal = Terminal(color)
-    if workers != 1:
+    tls = _tls_files(terminal, tls_cert, tls_key, tls_client_ca)
+    if not insecure:
+        _require_protected(terminal, grpc, http, tls)
+    if workers > 1 and grpc.path:
         raise CommandError(
             terminal,
             (
-                f"`--workers {workers}` is not supported yet",
-                "leave it away, and start more processes behind a balancer",
+                f"{workers} workers cannot share the Unix socket `{grpc}`",
+                "listen on a TCP port such as `127.0.0.1:50051`, or leave `--workers` away",
             ),
         )
-    if not insecure:
-        _require_local(terminal, grpc, http)
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"
+    if not wait_for_policies:
+        require_directory(terminal, policies)
+    if log_format == "auto":
+        log_format = "text" if sys.stderr.isatty() else "json"
+    settings = ServeSettings(
+        os.fspath(policies),
+        grpc,
+        http,
+        SocketAccess(socket_mode, *(socket_owner or (-1, -1))),
+        workers,
+        grace,
+        watch_interval,
+        wait_for_policies,
+        Limits(
+            batch=max_batch,
+            message_bytes=max_message_bytes,
+            calls=max_calls,
+            streams=max_streams,
+            connections=max_connections,
+            connection_seconds=max_connection_age,
+        ),
+        LogSettings(log_format, log_level, log_decisions),
+        tls,
     )
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    compiled = require_bundle(terminal, policies)
     try:
-        uvloop.run(serve(compiled, ServeSettings(grpc, http, grace)))
-    except AddressError as error:
+        _run(settings)
+    except (AddressError, TlsError, StartError) as error:
         raise CommandError(terminal, (error.message, error.help)) from error
+    except RefusedBundleError as error:
+        raise _refusal(terminal, policies, error) from error
 
 
-def _require_local(terminal: Terminal, *addresses: Address) -> None:
-    """Refuse to show the ports to other machines: nobody is authenticated and nothing is encrypted."""
-    problems = [
+def _run(settings: ServeSettings) -> None:
+    # Not needed to say what is wrong with the command line.
+    import uvloop
+
+    from authz_sidecar.server.log import configure_log
+    from authz_sidecar.server.serve import serve
+
+    configure_log(settings.log)
+    uvloop.run(serve(settings, click.echo))
+
+
+def _tls_files(terminal: Terminal, certificate: str | None, key: str | None, client_ca: str | None) -> TlsFiles | None:
+    """The files of TLS; None without it. Refuses part of what it takes."""
+    if certificate and key:
+        return TlsFiles(certificate, key, client_ca or "")
+    given = {"--tls-cert": certificate, "--tls-key": key, "--tls-client-ca": client_ca}
+    names = [f"`{name}`" for name, file in given.items() if file]
+    if not names:
+        return None
+    missing = " and ".join(f"`{name}`" for name in ("--tls-cert", "--tls-key") if not given[name])
+    raise CommandError(
+        terminal,
         (
-            f"`{address}` can be reached from other machines, and calls are neither encrypted nor authenticated",
-            "listen on `127.0.0.1` or a `unix:` socket, or give `--insecure` if something else protects the port",
+            f"{' and '.join(names)} cannot be had without {missing}",
+            f"give {missing} as well, or leave TLS away altogether",
+        ),
+    )
+
+
+def _require_protected(terminal: Terminal, grpc: Address, http: Address, tls: TlsFiles | None) -> None:
+    """Refuse to show a port to other machines unless its callers are authenticated, which is by certificates only."""
+    problems = []
+    instead = "listen on `127.0.0.1` or a `unix:` socket, or give `--insecure` if something else protects the port"
+    if not grpc.is_local and (tls is None or not tls.client_ca):
+        what = "callers are not authenticated" if tls else "calls are neither encrypted nor authenticated"
+        options = "`--tls-client-ca`" if tls else "`--tls-cert`, `--tls-key` and `--tls-client-ca`"
+        problems.append(
+            (
+                f"`{grpc}` can be reached from other machines, and {what}",
+                f"authenticate callers by {options}, or {instead}",
+            )
         )
-        for address in addresses
-        if not address.is_local
-    ]
+    if not http.is_local:
+        problems.append(
+            (
+                f"`{http}` can be reached from other machines, and HTTP is neither encrypted nor authenticated",
+                instead,
+            )
+        )
     if problems:
         raise CommandError(terminal, *problems)
 
 
-async def serve(compiled: CompiledBundle, settings: ServeSettings) -> None:
-    """Serve until a signal says stop; raises AddressError if a port cannot be had."""
-    engine = Engine()
-    engine.load(compiled.snapshot, compiled.policy_version)
-    readiness = Readiness()
-    grpc_server = GrpcServer(engine, Limits(), settings.grpc)
-    http_server = HttpServer(build_app(engine, readiness), settings.http, settings.grace)
+def _refusal(terminal: Terminal, policies: Path, error: RefusedBundleError) -> CommandError:
+    """Everything that is wrong with the bundle, as `lint` shows it."""
+    from authz_sidecar.sources.directory import read_directory
 
-    stop = asyncio.Event()
-    stop_now = asyncio.Event()
-
-    def on_signal(number: signal.Signals) -> None:
-        logger.info("%s: %s", number.name, "stopping now" if stop.is_set() else "finishing accepted calls")
-        (stop_now if stop.is_set() else stop).set()
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal, number)
-
-    http_address = await http_server.start()
-    try:
-        grpc_address = await grpc_server.start()
-        try:
-            grpc_server.health.set_serving(True)
-            readiness.accepting = True
-            ready = f"ready grpc={grpc_address} http={http_address} policy_version={compiled.policy_version}"
-            click.echo(ready)
-            await stop.wait()
-        finally:
-            readiness.accepting = False
-            await _stop_or_hurry(grpc_server, settings.grace, stop_now)
-    finally:
-        # Last, so that `/readyz` says what is going on while calls finish.
-        await http_server.stop()
-
-
-async def _stop_or_hurry(server: GrpcServer, grace: float, stop_now: asyncio.Event) -> None:
-    """Stop within the grace period, or as soon as `stop_now` is set."""
-    stopping = asyncio.create_task(server.stop(grace))
-    hurrying = asyncio.create_task(stop_now.wait())
-    await asyncio.wait((stopping, hurrying), return_when=asyncio.FIRST_COMPLETED)
-    hurrying.cancel()
-    if not stopping.done():
-        await server.stop(0)
-    await stopping
+    report = error.report
+    files = read_directory(policies)[0]
+    places = Places(policies, files if files is not None else {})
+    for diagnostic in report.diagnostics:
+        terminal.note(*finding_lines(diagnostic, places))
+    shown = [found for found in report.diagnostics if found.severity == "error"]
+    more = f", of which {len(shown)} are shown" if report.errors > len(shown) else ""
+    count = count_line(shown) if not more else f"{report.errors} errors"
+    return CommandError(terminal, (f"the bundle in `{policies}` does not load: {count}{more}", ""))

@@ -1,13 +1,15 @@
 """From a bundle to a snapshot: role graphs, rule order, conditions, indexes; or every reason why not."""
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from authz_sidecar.bundle.bundle import Bundle
-from authz_sidecar.compile.access import RoleAccess
+from authz_sidecar.compile.access import BranchPlan, KeyAccess, RoleAccess
 from authz_sidecar.compile.index import MAX_CONDITIONS_IN_LEAF, LeafLimitError, build_branch
+from authz_sidecar.compile.names import NameSet, name_set
 from authz_sidecar.compile.planner import plan_section
 from authz_sidecar.compile.roles import RoleGraph, build_graph, pattern_diagnostic
+from authz_sidecar.compile.search import build_link_search, build_section_search
 from authz_sidecar.compile.snapshot import SectionIndex, Snapshot
 from authz_sidecar.compile.subjects import rank_by_hierarchy
 from authz_sidecar.model.conf import Effect, Section
@@ -69,11 +71,19 @@ def compile_bundle(bundle: Bundle) -> tuple[Snapshot | None, list[Diagnostic]]:
             denials,
             effects,
             conditions,
+            _names(section, table, plans[suffix]),
         )
     diagnostics.sort(key=lambda diagnostic: diagnostic.sort_key)
     if any(diagnostic.severity is Severity.ERROR for diagnostic in diagnostics):
         return None, diagnostics[:MAX_DIAGNOSTICS]
-    return Snapshot(bundle.name, bundle.model, bundle.tables, graphs, sections), diagnostics[:MAX_DIAGNOSTICS]
+    searches = {
+        suffix: build_section_search(index.section, index.branches, bundle.tables[index.section.ptype], index.order)
+        for suffix, index in sections.items()
+    }
+    asking = [(index.section, index.conditions) for index in sections.values()]
+    link_searches = {name: build_link_search(graph, bundle.tables[name], asking) for name, graph in graphs.items()}
+    snapshot = Snapshot(bundle.name, bundle.model, bundle.tables, graphs, sections, searches, link_searches)
+    return snapshot, diagnostics[:MAX_DIAGNOSTICS]
 
 
 def _too_many(table: RuleTable, row: int) -> Diagnostic:
@@ -158,6 +168,17 @@ def _check_patterns(section: Section, table: RuleTable) -> list[Diagnostic]:
             except PatternError as error:
                 diagnostics.append(pattern_diagnostic(table, row, error))
     return diagnostics
+
+
+def _names(section: Section, table: RuleTable, plans: Sequence[BranchPlan]) -> dict[str, NameSet]:
+    """The names in each field that is compared with the subject, or with the roles of anything."""
+    accesses = [access for plan in plans for access in (*plan.keys, *plan.sets)]
+    fields = {
+        access.field
+        for access in accesses
+        if isinstance(access, RoleAccess) or (isinstance(access, KeyAccess) and access.token == "sub")
+    }
+    return {field: name_set(table.columns[section.fields.index(field)]) for field in sorted(fields)}
 
 
 def _order(section: Section, table: RuleTable, bundle: Bundle) -> list[int] | range:

@@ -17,6 +17,7 @@ import msgspec
 
 from authz_sidecar.compile.access import BranchPlan, KeyAccess, PatternAccess
 from authz_sidecar.compile.fold import FALSE, TRUE, conjoin, specialise
+from authz_sidecar.compile.planner import may_fail
 from authz_sidecar.model.expression import Call, Const, Expr, Token
 from authz_sidecar.model.patterns import compile_pattern
 from authz_sidecar.model.semantics import fields_of, write_expression
@@ -49,13 +50,14 @@ class BranchIndex(msgspec.Struct, frozen=True):
     """The compiled form of one branch.
 
     `residual_of` gives the number of the condition that the rule of a rank still has to meet; `residuals` are
-    those conditions by number (0 stands for none).
+    those conditions by number (0 stands for none). `fallible` are the numbers of those whose evaluation may fail.
     """
 
     plan: BranchPlan
     shapes: tuple[Shape, ...]
     residual_of: dict[int, int]
     residuals: tuple[Expr, ...]
+    fallible: set[int]
 
 
 def build_branch(
@@ -70,6 +72,35 @@ def build_branch(
     `conditions[field][text]` is the parsed condition that a rule carries in `field`.
     """
     return _Builder(plan, table, fields, conditions).build(rows)
+
+
+def deciding_fields(plan: BranchPlan) -> list[str]:
+    """The fields of a rule that tell its shape and its conditions: all that `classify` reads, sorted."""
+    read = [*plan.statics, *plan.residual]
+    read += [access.free_when for access in (*plan.keys, *plan.sets) if access.free_when is not None]
+    return sorted(frozenset[str]().union(*[fields_of(expr) for expr in read]))
+
+
+def classify(
+    plan: BranchPlan, values: Mapping[str, str], parsed: Mapping[str, Mapping[str, Expr]]
+) -> tuple[int, Expr] | None:
+    """A rule as a branch sees it: its shape, a bit for each access path that it leaves free (keys, then sets), and
+    the condition that is left to it; None when it can never match in this branch.
+
+    `values` holds its deciding fields, `parsed` the conditions that rules carry, by field and text.
+    """
+    conditions = {field: texts[values[field]] for field, texts in parsed.items() if field in values}
+    for expr in plan.statics:
+        if specialise(expr, values, conditions) == FALSE:
+            return None
+    residual = conjoin([specialise(expr, values, conditions) for expr in plan.residual])
+    if residual == FALSE:
+        return None
+    mask = 0
+    for place, access in enumerate((*plan.keys, *plan.sets)):
+        if access.free_when is not None and specialise(access.free_when, values, conditions) == TRUE:
+            mask |= 1 << place
+    return mask, residual
 
 
 class LeafLimitError(Exception):
@@ -113,15 +144,15 @@ class _Builder:
 
     def build(self, rows: list[int] | range) -> BranchIndex:
         plan = self.plan
-        considered = [*plan.statics, *plan.residual]
-        considered += [access.free_when for access in self.accesses if access.free_when is not None]
-        mixed = sorted(frozenset[str]().union(*[fields_of(expr) for expr in considered]))
+        mixed = deciding_fields(plan)
+        considered = plan.statics or plan.residual or any(access.free_when is not None for access in self.accesses)
         if considered or any(isinstance(access, PatternAccess) for access in plan.sets) or len(plan.sets) > 1:
             self._insert_each(rows, mixed)
         else:
             self._insert_plain(rows)
         shapes = tuple([self._shape(mask) for mask in self.tables])
-        return BranchIndex(plan, shapes, self.residual_of, tuple(self.residuals))
+        fallible = {number for number, residual in enumerate(self.residuals) if may_fail(residual)}
+        return BranchIndex(plan, shapes, self.residual_of, tuple(self.residuals), fallible)
 
     def _shape(self, mask: int) -> Shape:
         keys = len(self.plan.keys)
@@ -177,18 +208,8 @@ class _Builder:
 
     def _class_of(self, values: dict[str, str]) -> "_RuleClass | None":
         """A rule's shape and what is left of its conditions; None when it can never match in this branch."""
-        conditions = {field: parsed[values[field]] for field, parsed in self.conditions.items() if field in values}
-        for expr in self.plan.statics:
-            if specialise(expr, values, conditions) == FALSE:
-                return None
-        residual = conjoin([specialise(expr, values, conditions) for expr in self.plan.residual])
-        if residual == FALSE:
-            return None
-        mask = 0
-        for place, access in enumerate(self.accesses):
-            if access.free_when is not None and specialise(access.free_when, values, conditions) == TRUE:
-                mask |= 1 << place
-        return _RuleClass(mask, residual, self._number(residual))
+        found = classify(self.plan, values, self.conditions)
+        return None if found is None else _RuleClass(*found, self._number(found[1]))
 
     def _number(self, residual: Expr) -> int:
         number = self.numbers.setdefault(write_expression(residual), len(self.residuals))

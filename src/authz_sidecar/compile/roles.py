@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import msgspec
 
 from authz_sidecar.compile.buckets import PatternBuckets, bucket_patterns
+from authz_sidecar.compile.names import NameSet, name_set
 from authz_sidecar.model.conf import RoleDefinition
 from authz_sidecar.model.patterns import PatternError, compile_pattern
 from authz_sidecar.values import Diagnostic, RuleTable
@@ -19,13 +20,15 @@ class RoleGraph(msgspec.Struct, frozen=True):
     `links[domain][name]` is the role, or the tuple of roles, of `name`; the domain is "" where the definition has
     none. With matching functions, `names` and `domains` find the patterns that cover a name or a domain, and
     `members` lists the known names that a role pattern covers. `conditions` holds the time window of each link of
-    a conditional definition, by (domain, name, role); `subjects` are all names that some link gives a role.
+    a conditional definition, by (domain, name, role); `subjects` are all names that some link gives a role, and
+    `inheriting` those of them that are roles too, in whatever domain.
     """
 
     definition: str
     has_domain: bool
     links: Links
-    subjects: frozenset[str]
+    subjects: NameSet
+    inheriting: set[str] = set()
     names: PatternBuckets | None = None
     domains: PatternBuckets | None = None
     members: dict[str, tuple[str, ...]] = {}
@@ -73,12 +76,14 @@ def build_graph(
         diagnostics += check_patterns(table, role_matching, (0, 1)) + check_patterns(table, domain_matching, (2,))
     if diagnostics:
         role_matching = domain_matching = ""
+    subjects = name_set(names)
     return (
         RoleGraph(
             definition.name,
             definition.has_domain,
             links,
-            frozenset(names),
+            subjects,
+            {role for role in set(roles) if role in subjects},
             bucket_patterns(role_matching, dict.fromkeys(names)) if role_matching else None,
             bucket_patterns(domain_matching, links) if domain_matching else None,
             _members(role_matching, roles, [*dict.fromkeys(names), *probed]) if role_matching else {},

@@ -10,8 +10,10 @@ import msgspec
 
 from authz_sidecar.compile.access import PlanLine
 from authz_sidecar.compile.index import BranchIndex
+from authz_sidecar.compile.names import NameSet
 from authz_sidecar.compile.planner import describe_branch
 from authz_sidecar.compile.roles import RoleGraph
+from authz_sidecar.compile.search import LinkSearch, SectionSearch
 from authz_sidecar.model.conf import Effect, Model, Section
 from authz_sidecar.model.expression import Expr
 from authz_sidecar.values import RuleTable
@@ -21,7 +23,8 @@ class SectionIndex(msgspec.Struct, frozen=True):
     """One selectable section (`r/p/e/m`, or `r2/p2/e2/m2`) in compiled form.
 
     `order` maps a rank to its row in the rule table (None: the same number). Ranks below `denials` deny; where
-    denials and allowances mix in one order (priority effects) `effects` has a byte per rank, 1 for deny.
+    denials and allowances mix in one order (priority effects) `effects` has a byte per rank, 1 for deny. `names` are
+    the distinct values of each of the rules' fields that a subject or a role is looked up in.
     """
 
     section: Section
@@ -30,6 +33,7 @@ class SectionIndex(msgspec.Struct, frozen=True):
     denials: int
     effects: bytes | None
     conditions: dict[str, dict[str, Expr]]
+    names: dict[str, NameSet]
 
     def row(self, rank: int) -> int:
         """The row of the rule table that a rank stands for."""
@@ -37,13 +41,19 @@ class SectionIndex(msgspec.Struct, frozen=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """A compiled bundle: `tables` by ptype, `graphs` by role definition, `sections` by suffix."""
+    """A compiled bundle: `tables` by ptype, `graphs` by role definition, `sections` by suffix.
+
+    `searches` (by suffix) and `link_searches` (by role definition) find rules and links for questions about many
+    objects.
+    """
 
     name: str
     model: Model
     tables: dict[str, RuleTable]
     graphs: dict[str, RoleGraph]
     sections: dict[str, SectionIndex]
+    searches: dict[str, SectionSearch]
+    link_searches: dict[str, LinkSearch]
 
     @property
     def rules(self) -> dict[str, RuleTable]:

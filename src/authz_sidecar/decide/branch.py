@@ -4,7 +4,6 @@ from typing import Any
 
 from authz_sidecar.compile.access import PatternAccess, RoleAccess
 from authz_sidecar.compile.index import BranchIndex, Shape
-from authz_sidecar.compile.planner import may_fail
 from authz_sidecar.decide.evaluate import Condition, Evaluator
 from authz_sidecar.decide.roles import RoleProbe
 from authz_sidecar.decide.tokens import read_tokens
@@ -56,7 +55,7 @@ class Branch:
         # For a pattern set, the part of the request that is matched.
         self.tokens = [SOURCES[access.token] if isinstance(access, PatternAccess) else "" for access in index.plan.sets]
         self.residual_of = index.residual_of
-        self.fallible = frozenset(number for number, residual in enumerate(index.residuals) if may_fail(residual))
+        self.fallible = index.fallible
         self.conditions: dict[int, Condition] = {}
         self.safe_conditions: dict[int, Condition] = {}
         self.shapes = [

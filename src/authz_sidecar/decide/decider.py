@@ -6,11 +6,16 @@ A `Decider` is built from a snapshot once and holds getters, probes and conditio
 bounded caches.
 """
 
+from typing import Any
+
 from authz_sidecar.compile.snapshot import Snapshot
 from authz_sidecar.decide.evaluate import Evaluator
 from authz_sidecar.decide.explain import explain_decision
+from authz_sidecar.decide.filter import SectionFilter
+from authz_sidecar.decide.roles import closed
 from authz_sidecar.decide.section import Decide, SectionDecider, refuse, token_problem, unknown_section
 from authz_sidecar.values import Decision, Explanation, Reason, Request, Violation
+from authz_sidecar.values.filter import FilterRequest, ObjectFilter, no_objects
 
 
 class Decider:
@@ -27,8 +32,21 @@ class Decider:
         self._sections = {
             suffix: SectionDecider(snapshot, index, evaluator) for suffix, index in snapshot.sections.items()
         }
+        self._filters = {suffix: SectionFilter(snapshot, section) for suffix, section in self._sections.items()}
         # With one section, which is nearly always, there is nothing to select and one call less.
         self.decide = self._sections[""].decide if len(self._sections) == 1 else self._decide_in_section
+
+    def close(self) -> list[dict[Any, Any]]:
+        """End it: all that it holds then goes with its last reference and needs no collection.
+
+        To be called once nobody uses it, and before its snapshot is dismantled; deciding raises RuntimeError from now
+        on. Gives its caches, which may be dismantled with the snapshot; otherwise they go at once.
+        """
+        self.decide = closed
+        caches: list[dict[Any, Any]] = []
+        for section in self._sections.values():
+            caches += [*section.close(), section.evaluator.closures]
+        return caches
 
     def _decide_in_section(self, request: Request) -> Decision:
         section = self._sections.get(request.section)
@@ -41,6 +59,13 @@ class Decider:
         if section is None or decision.reason is Reason.INVALID_REQUEST:
             return Explanation(decision)
         return explain_decision(self.snapshot, section.index, section.evaluator, request, decision)
+
+    def filter(self, asked: FilterRequest) -> ObjectFilter:
+        """Which objects the subject may act on; nothing, for INVALID_REQUEST, where `violations` finds any."""
+        section = self._filters.get(asked.request.section)
+        if section is None:
+            return no_objects(Reason.INVALID_REQUEST, unknown_section(asked.request).description)
+        return section.filter(asked)
 
     def violations(self, request: Request) -> tuple[Violation, ...]:
         """What makes the request invalid for this model: an unknown section, a request token that neither the request

@@ -28,11 +28,13 @@ from authz_sidecar.model.expression import (
 from authz_sidecar.model.patterns import PatternError, compile_pattern, time_match
 from authz_sidecar.model.semantics import EvaluationError, calculate, compare, contains, kind_of, write_expression
 from authz_sidecar.values import Request
-from authz_sidecar.values.request import SOURCES
+from authz_sidecar.values.request import MAX_VALUE_BYTES, SOURCES
 
 Condition = Callable[[Request], bool]
 # Matching takes time in proportion to the text, several microseconds a character for the worst patterns.
 MAX_MATCHED = 1024
+# `type:id`, each as long as a value of a request may be.
+MAX_NAME = 2 * MAX_VALUE_BYTES + 1
 
 
 class Evaluator:
@@ -40,7 +42,7 @@ class Evaluator:
 
     def __init__(self, graphs: Mapping[str, RoleGraph]) -> None:
         self._graphs = graphs
-        self._closures: dict[tuple[str, str, str], frozenset[str]] = {}
+        self.closures: dict[tuple[str, str, str], frozenset[str]] = {}
 
     def condition(self, expr: Expr) -> Condition:
         """A function that says whether `expr` holds; it raises EvaluationError when that cannot be told."""
@@ -129,7 +131,9 @@ class Evaluator:
             case Call("timeMatch", (start, end)):
                 return self._time_call(self.value(start), self.value(end))
             case Call(function, (value_, Const(pattern))):
-                return self._pattern_call(function, self.value(value_), str(pattern))
+                # What a token holds is bounded already: an object's name by twice what an attribute may give.
+                limit = MAX_NAME if isinstance(value_, Token) else MAX_MATCHED
+                return self._pattern_call(function, self.value(value_), str(pattern), limit)
             case RoleCall(definition, arguments):
                 return self._role_call(definition, arguments)
             case And() | Or() | Not():
@@ -147,7 +151,7 @@ class Evaluator:
         return within
 
     @staticmethod
-    def _pattern_call(function: str, value: Getter, pattern: str) -> Getter:
+    def _pattern_call(function: str, value: Getter, pattern: str, limit: int) -> Getter:
         """A pattern is compiled when it is first met and kept with its condition: patterns come from the policy, which
         has only so many."""
         test: Callable[[str], bool] | None = None
@@ -157,8 +161,8 @@ class Evaluator:
             subject = value(request)
             if not isinstance(subject, str):
                 raise EvaluationError(f"`{function}` is given {kind_of(subject)}")
-            if len(subject) > MAX_MATCHED:
-                raise EvaluationError(f"`{function}` is given a text of more than {MAX_MATCHED:,} characters")
+            if len(subject) > limit:
+                raise EvaluationError(f"`{function}` is given a text of more than {limit:,} characters")
             try:
                 if test is None:
                     test = compile_pattern(function, pattern).test
@@ -173,12 +177,12 @@ class Evaluator:
         if graph.conditions:
             return held_roles(graph, name, domain, time)
         at = (graph.definition, name, domain)
-        found = self._closures.get(at)
+        found = self.closures.get(at)
         if found is None:
             found = held_roles(graph, name, domain, time)
-            if len(self._closures) >= MAX_CACHED:
-                self._closures.clear()
-            self._closures[at] = found
+            if len(self.closures) >= MAX_CACHED:
+                self.closures.clear()
+            self.closures[at] = found
         return found
 
     def _role_call(self, definition: str, arguments: tuple[Expr, ...]) -> Getter:

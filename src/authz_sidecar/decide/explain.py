@@ -27,15 +27,16 @@ def explain_decision(
 ) -> Explanation:
     """The explanation of `decision`, which was made on `request` by this snapshot."""
     table = snapshot.tables[index.section.ptype]
+    fields = index.section.fields
     roles = _roles(snapshot, index, request)
     if decision.rule >= 0:
         rule = table.rule(decision.rule)
-        path = _path(snapshot, index, request, dict(zip(index.section.fields, rule.values, strict=True)))
-        return Explanation(decision, rule, (*path, *rule.via) if path else (), roles)
+        path = _path(snapshot, index, request, dict(zip(fields, rule.values, strict=True)))
+        return Explanation(decision, rule, (*path, *rule.via) if path else (), roles, fields=fields)
     misses: tuple[NearMiss, ...] = ()
     if not decision.allowed and decision.reason is not Reason.NO_POLICY:
         misses = _near_misses(snapshot, index, evaluator, request, table)
-    return Explanation(decision, None, (), roles, misses)
+    return Explanation(decision, None, (), roles, misses, fields)
 
 
 def _subject_accesses(index: SectionIndex) -> list[RoleAccess]:

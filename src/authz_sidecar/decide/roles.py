@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from operator import attrgetter
+from typing import NoReturn
 
 from authz_sidecar.compile.access import RoleAccess
+from authz_sidecar.compile.names import NameSet
 from authz_sidecar.compile.roles import RoleGraph
 from authz_sidecar.model.expression import Const, Token
 from authz_sidecar.model.patterns import compile_pattern, time_match
@@ -83,13 +85,21 @@ def covers(graph: RoleGraph, held: frozenset[str], name: str, role: str) -> bool
     return any(pattern != name and compile_pattern(function, pattern).test(role) for pattern in held)
 
 
-def _inheriting(graph: RoleGraph) -> frozenset[str]:
-    """The roles that hold a role themselves, in whatever domain: few, so that asking costs no cold memory."""
-    held: set[str | tuple[str, ...]] = set()
-    for links in graph.links.values():
-        held.update(links.values())
-    roles = {role for value in held for role in ((value,) if isinstance(value, str) else value)}
-    return frozenset(roles & graph.subjects)
+class _Alone(dict[str, frozenset[str]]):
+    """What a rule names of who is, or holds, one name only: a set for each name, made when it is first asked for.
+
+    To be asked for the policy's own names only, or it would grow with the requests.
+    """
+
+    __slots__ = ("_named",)
+
+    def __init__(self, named: "set[str] | NameSet") -> None:
+        super().__init__()
+        self._named = named
+
+    def __missing__(self, name: str) -> frozenset[str]:
+        found = self[name] = frozenset((name,)) if name in self._named else NOBODY
+        return found
 
 
 class RoleProbe:
@@ -102,9 +112,9 @@ class RoleProbe:
 
     __slots__ = ("_cache", "_domain", "_named", "_read_domain", "_read_name", "graph", "roles")
 
-    def __init__(self, graph: RoleGraph, access: RoleAccess, named: frozenset[str]) -> None:
+    def __init__(self, graph: RoleGraph, access: RoleAccess, named: NameSet) -> None:
         self.graph = graph
-        self._named = named
+        self._named = named.quickest
         self._read_name = _reader(access.name)
         self._domain = access.domain
         self._read_domain = _reader(access.domain)
@@ -118,14 +128,19 @@ class RoleProbe:
         """All roles, the name itself included."""
         return held_roles(self.graph, self._read_name(request), self._read_domain(request), request.time)
 
+    def close(self) -> dict[tuple[str, str], frozenset[str]]:
+        """Let go of the closures that lead back here; gives the cache."""
+        self.roles = closed
+        return self._cache
+
     def _direct(self) -> Roles:
         read_name, walk, named = self._read_name, self._walk, self._named
         links, domain = self.graph.links.get, self._domain
         by_company = isinstance(domain, Token)
         fixed = links("" if domain is None else str(domain.value)) if not isinstance(domain, Token) else None
-        # One set for each role, shared by all who hold it alone.
-        alone = {name: frozenset((name,)) for name in named}.get
-        inheriting = _inheriting(self.graph)
+        alone = _Alone(named)
+        # They are few, so that asking costs no cold memory.
+        inheriting = self.graph.inheriting
 
         def roles(request: Request) -> frozenset[str]:
             name = read_name(request)
@@ -134,9 +149,9 @@ class RoleProbe:
                 role = held.get(name)
                 if role is not None:
                     if role.__class__ is str and role not in inheriting and name not in named:
-                        return alone(role, NOBODY)
+                        return alone[role]
                     return walk(request)
-            return alone(name, NOBODY)
+            return alone[name] if name in named else NOBODY
 
         return roles
 
@@ -144,7 +159,7 @@ class RoleProbe:
         at = (self._read_name(request), self._read_domain(request))
         found = self._cache.get(at)
         if found is None:
-            found = held_roles(self.graph, *at, request.time) & self._named
+            found = frozenset([role for role in held_roles(self.graph, *at, request.time) if role in self._named])
             if not self.graph.conditions:
                 if len(self._cache) >= MAX_CACHED:
                     self._cache.clear()
@@ -159,6 +174,11 @@ _ANYONE = frozenset(("",))
 def anyone(_request: Request) -> frozenset[str]:
     """What stands in for a probe where a matcher asks for no roles: never empty, and nobody looks into it."""
     return _ANYONE
+
+
+def closed(_request: Request) -> NoReturn:
+    """What a closed decider does when it is asked: its snapshot may be half gone, and an answer from it wrong."""
+    raise RuntimeError("the decider is closed: its policy has been replaced")
 
 
 def _reader(side: Token | Const | None) -> Callable[[Request], str]:

@@ -12,7 +12,7 @@ from authz_sidecar.compile.access import RoleAccess
 from authz_sidecar.compile.snapshot import SectionIndex, Snapshot
 from authz_sidecar.decide.branch import NO_SET, ROLE_SET, Branch, OrderMattersError, find_ranks
 from authz_sidecar.decide.evaluate import Condition, Evaluator
-from authz_sidecar.decide.roles import RoleProbe, anyone
+from authz_sidecar.decide.roles import RoleProbe, anyone, closed
 from authz_sidecar.decide.subjects import SubjectFacts
 from authz_sidecar.model.conf import Effect
 from authz_sidecar.model.semantics import EvaluationError
@@ -56,7 +56,6 @@ class SectionDecider:
         self.evaluator = evaluator
         self.context_tokens = tuple([token for token in index.section.tokens if token not in SOURCES])
         self._table = snapshot.tables[index.section.ptype]
-        fields = index.section.fields
         probes: dict[RoleAccess, RoleProbe] = {}
         self._branches: list[Branch] = []
         for branch in index.branches:
@@ -66,11 +65,10 @@ class SectionDecider:
                     branch_probes.append(None)
                     continue
                 if access not in probes:
-                    named = frozenset(self._table.columns[fields.index(access.field)])
-                    probes[access] = RoleProbe(snapshot.graphs[access.definition], access, named)
+                    probes[access] = RoleProbe(snapshot.graphs[access.definition], access, index.names[access.field])
                 branch_probes.append(probes[access])
             self._branches.append(Branch(branch, evaluator, branch_probes))
-        self._subjects = SubjectFacts(snapshot, index, probes)
+        self._subjects = SubjectFacts(index, probes)
         # What a subject gets whom the policy knows and no rule matches.
         self._no_match = DENIALS[Reason.NO_MATCHING_RULE]
         if index.section.effect is Effect.DENY_OVERRIDE and len(self._table):
@@ -85,6 +83,13 @@ class SectionDecider:
 
         fallible = any(branch.fallible for branch in self._branches)
         self.decide: Decide = in_order_if_need_be if fallible else plainly
+
+    def close(self) -> list[dict[Any, Any]]:
+        """Cut the circles among the closures, so that all of them go with their last user; gives the caches. Deciding
+        raises from now on."""
+        self.decide = closed
+        probes = {probe for branch in self._branches for probe in branch.probes if probe is not None}
+        return [*[probe.close() for probe in probes], *[branch.conditions for branch in self._branches]]
 
     def _one_table_decide(self) -> Decide | None:
         """`_plain_decide` without its loops, for the RBAC families: one branch with one table, the subject's roles, and
@@ -272,6 +277,10 @@ class SectionDecider:
         if rank < index.denials or (index.effects is not None and index.effects[rank]):
             return Decision(False, _DENIED, row)
         return Decision(True, _ALLOWED, row)
+
+    def reason_without_rule(self, request: Request) -> Reason:
+        """The reason of a denial that no rule made."""
+        return self._subjects.reason(request)
 
     def _without_rule(self, request: Request) -> Decision:
         if self._no_match.allowed:

@@ -1,7 +1,8 @@
 """What the policy knows of a subject: the reason of a denial that no rule made."""
 
 from authz_sidecar.compile.access import RoleAccess
-from authz_sidecar.compile.snapshot import SectionIndex, Snapshot
+from authz_sidecar.compile.names import NameSet
+from authz_sidecar.compile.snapshot import SectionIndex
 from authz_sidecar.decide.roles import RoleProbe
 from authz_sidecar.model.expression import Token
 from authz_sidecar.values import Reason, Request
@@ -16,14 +17,11 @@ class SubjectFacts:
 
     def __init__(
         self,
-        snapshot: Snapshot,
         index: SectionIndex,
         probes: dict[RoleAccess, RoleProbe],
     ) -> None:
-        fields = index.section.fields
-        table = snapshot.tables[index.section.ptype]
         self._probes: list[RoleProbe] = []
-        self._named: set[str] = set()
+        self._named: list[set[str] | NameSet] = []
         self._tells = bool(index.branches)
         for branch in index.branches:
             by_key = [access for access in branch.plan.keys if access.token == "sub"]
@@ -32,10 +30,9 @@ class SubjectFacts:
             ]
             if not by_key and not by_role:
                 self._tells = False
-            for key in by_key:
-                self._named.update(table.columns[fields.index(key.field)])
+            self._named += [index.names[key.field].quickest for key in by_key]
+            self._named += [index.names[access.field].quickest for access in by_role]
             for access in by_role:
-                self._named.update(table.columns[fields.index(access.field)])
                 probe = probes[access]
                 if probe.graph.names is not None:
                     self._tells = False
@@ -50,8 +47,9 @@ class SubjectFacts:
             if len(probe.all_roles(request)) > 1:
                 return Reason.NO_MATCHING_RULE
         subject = request.subject
-        if subject in self._named:
-            return Reason.NO_MATCHING_RULE
+        for named in self._named:
+            if subject in named:
+                return Reason.NO_MATCHING_RULE
         for probe in self._probes:
             if subject in probe.graph.subjects:
                 return Reason.NO_ROLE_IN_COMPANY if probe.graph.has_domain else Reason.NO_MATCHING_RULE

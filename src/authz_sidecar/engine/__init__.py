@@ -1,10 +1,22 @@
-"""Floor 7: which policy is current, and the answers it gives.
+"""Floor 7: which policy is current, the answers it gives, and what is counted of them.
 
 It holds the one decider that is current, replaces it in one assignment, and names every answer. It knows no
 wire format and does no I/O.
 """
 
-from authz_sidecar.engine.engine import Answer, Engine, ServedPolicy
+from authz_sidecar.engine.counts import Counts
+from authz_sidecar.engine.engine import Answer, DecisionLog, Engine, FilterAnswer, ServedPolicy
 from authz_sidecar.engine.limits import Limits
+from authz_sidecar.engine.status import PolicyStatus, Refusal
 
-__all__ = ["Answer", "Engine", "Limits", "ServedPolicy"]
+__all__ = [
+    "Answer",
+    "Counts",
+    "DecisionLog",
+    "Engine",
+    "FilterAnswer",
+    "Limits",
+    "PolicyStatus",
+    "Refusal",
+    "ServedPolicy",
+]

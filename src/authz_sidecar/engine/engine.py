@@ -1,17 +1,25 @@
 """The engine: the current policy, and answers from it."""
 
-import gc
 import itertools
 import secrets
+from collections.abc import Callable
 
 import msgspec
 
 from authz_sidecar.compile.snapshot import Snapshot
 from authz_sidecar.decide.decider import Decider
+from authz_sidecar.engine.counts import Counts
 from authz_sidecar.values import Decision, Explanation, Reason, Request
+from authz_sidecar.values.filter import FilterRequest, ObjectFilter, no_objects
 
 # There is no directory of identities yet; its revisions count from 1.
 NO_DIRECTORY = 0
+
+
+class Lease:
+    """Lives as long as anybody holds a policy with this decider: its end may be watched with `weakref.finalize`."""
+
+    __slots__ = ("__weakref__",)
 
 
 class ServedPolicy(msgspec.Struct, frozen=True, gc=False):
@@ -19,6 +27,7 @@ class ServedPolicy(msgspec.Struct, frozen=True, gc=False):
 
     decider: Decider | None
     policy_version: str
+    lease: Lease
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
@@ -30,56 +39,82 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     decision_id: str
 
 
+class FilterAnswer(msgspec.Struct, frozen=True):
+    """A filter and what it came from, as in Answer."""
+
+    filter: ObjectFilter
+    policy_version: str
+    directory_revision: int
+    decision_id: str
+
+
+# Called with each request and its answer, and the caller's id of the call ("" for none).
+DecisionLog = Callable[[Request, Answer, ServedPolicy, str], None]
+
 _NO_POLICY = Decision(False, Reason.NO_POLICY)
 
 
 class Engine:
-    """Answers requests from the policy that is current.
+    """Answers requests from the policy that is current, and counts the answers.
 
-    `load` may be called from any thread: an answer comes wholly from the policy before it or wholly from the one
-    after. Nothing here catches an error of a decider: whoever asked must refuse, never allow.
+    An answer comes wholly from the policy before a `load` or wholly from the one after. Nothing here catches an error
+    of a decider: whoever asked must refuse, never allow.
     """
 
-    def __init__(self) -> None:
-        self._policy = ServedPolicy(None, "")
+    def __init__(self, decision_log: DecisionLog | None = None) -> None:
+        self._policy = ServedPolicy(None, "", Lease())
         self._prefix = secrets.token_hex(8)
         self._numbers = itertools.count(1)
+        self._decision_log = decision_log
+        self.counts = Counts()
+        self._decisions = self.counts.decisions
 
     @property
     def snapshot_state(self) -> ServedPolicy:
         """The policy that is current. Whoever asks several questions at once asks them all of one."""
         return self._policy
 
-    def load(self, snapshot: Snapshot, policy_version: str) -> None:
-        """Make `snapshot` current, in one assignment once everything it needs is built."""
-        policy = ServedPolicy(Decider(snapshot), policy_version)
-        # INVARIANT: the only write to `_policy` after construction, so that no request sees half a policy.
-        self._policy = policy
-        # The snapshot lives as long as it is current: out of the collector's sight it costs no pauses. The
-        # replaced one must come back into sight first, or it would never be collected.
-        gc.unfreeze()
-        gc.collect()
-        gc.freeze()
+    def load(self, snapshot: Snapshot, policy_version: str) -> ServedPolicy:
+        """Make `snapshot` current, in one assignment once everything it needs is built, and return what it replaces."""
+        policy = ServedPolicy(Decider(snapshot), policy_version, Lease())
+        # INVARIANT: only here and in `rename` is `_policy` written after construction, so that no request sees half
+        # a policy.
+        replaced, self._policy = self._policy, policy
+        return replaced
 
-    def check(self, request: Request, policy: ServedPolicy | None = None) -> Answer:
+    def rename(self, policy_version: str) -> None:
+        """Name the current policy by another version: a commit that changed nothing in it."""
+        self._policy = ServedPolicy(self._policy.decider, policy_version, self._policy.lease)
+
+    def check(self, request: Request, policy: ServedPolicy | None = None, call_id: str = "") -> Answer:
         """Decide one request on `policy`, by default the current one. Without a decider the answer is a deny."""
         if policy is None:
             policy = self._policy
         decider = policy.decider
-        return self._answer(_NO_POLICY if decider is None else decider.decide(request), policy)
+        decision = _NO_POLICY if decider is None else decider.decide(request)
+        answer = self.answer(decision, policy)
+        if self._decision_log is not None:
+            self._decision_log(request, answer, policy, call_id)
+        return answer
 
-    def explain(self, request: Request, policy: ServedPolicy | None = None) -> tuple[Answer, Explanation]:
-        """Decide one request and say why."""
+    def explain(self, request: Request, policy: ServedPolicy) -> Explanation:
+        """The decision on one request and why, from any thread; `answer` names and counts it."""
+        return Explanation(_NO_POLICY) if policy.decider is None else policy.decider.explain(request)
+
+    def filter(self, asked: FilterRequest, policy: ServedPolicy | None = None) -> FilterAnswer:
+        """Which objects a subject may act on, by `policy`, by default the current one; none without a decider."""
         if policy is None:
             policy = self._policy
         decider = policy.decider
-        explanation = Explanation(_NO_POLICY) if decider is None else decider.explain(request)
-        return self._answer(explanation.decision, policy), explanation
+        found = no_objects(Reason.NO_POLICY) if decider is None else decider.filter(asked)
+        return FilterAnswer(found, policy.policy_version, NO_DIRECTORY, f"{self._prefix}{next(self._numbers):x}")
 
     def refuse(self, detail: str, policy: ServedPolicy | None = None) -> Answer:
         """The answer to something that is no valid request: a deny that is named like any other."""
         decision = Decision(False, Reason.INVALID_REQUEST, detail=detail)
-        return self._answer(decision, self._policy if policy is None else policy)
+        return self.answer(decision, self._policy if policy is None else policy)
 
-    def _answer(self, decision: Decision, policy: ServedPolicy) -> Answer:
+    def answer(self, decision: Decision, policy: ServedPolicy) -> Answer:
+        """Name and count a decision that `policy` made."""
+        self._decisions[decision.reason] += 1
         return Answer(decision, policy.policy_version, NO_DIRECTORY, f"{self._prefix}{next(self._numbers):x}")

@@ -61,6 +61,18 @@ def read_directory(path: Path) -> tuple[BundleFiles | None, list[Diagnostic]]:
     return None, findings.sorted()
 
 
+def look_at_directory(path: Path) -> tuple[str, dict[str, tuple[str, Identity]]]:
+    """What stands at `path` without reading it: the real directory, and the real path and identity of each entry.
+    Where there is none, why, and no entry. Equal answers mean that nothing has changed."""
+    try:
+        root = _root(path)
+    except (OSError, RuntimeError) as error:
+        return _cause(error), {}
+    reader = _DirectoryReader(root, Findings(), look_only=True)
+    reader.walk()
+    return str(root), reader.seen
+
+
 def _root(path: Path) -> Path:
     """The real directory; raises OSError, or RuntimeError for links in a circle."""
     root = path.resolve(strict=True)
@@ -71,14 +83,7 @@ def _root(path: Path) -> Path:
 
 def _still(path: Path, root: Path, seen: dict[str, tuple[str, Identity]]) -> bool:
     """Whether a second look finds what the first walk saw."""
-    try:
-        if _root(path) != root:
-            return False
-    except (OSError, RuntimeError):
-        return False
-    second = _DirectoryReader(root, Findings(), look_only=True)
-    second.walk()
-    return second.seen == seen
+    return look_at_directory(path) == (str(root), seen)
 
 
 class _DirectoryReader:

@@ -20,14 +20,13 @@ _MAX_LINKS = 8
 _DIRTY_DIGITS = 12
 
 
-def policy_version(path: Path, files: Mapping[str, bytes]) -> str:
-    """The version of the bundle at `path` of which `files` were read.
+def policy_version(path: Path, files: Mapping[str, bytes], digest: str) -> str:
+    """The version of the bundle at `path` of which `files` were read; `digest` is their `bundle_digest`.
 
     `<commit>` (40 hex digits) if the files are those of the current commit; `<commit>+dirty.<12 hex digits>` if
     the directory is tracked and they differ; `sha256:<64 hex digits>` of the files where no commit holds the
     directory, or where the repository cannot be read.
     """
-    digest = bundle_digest(files)
     try:
         found = _compare_with_head(path.resolve(), files)
     # A damaged, foreign or half-written repository must not stop the policies from being served, and can fail in

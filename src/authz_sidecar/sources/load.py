@@ -10,17 +10,18 @@ import msgspec
 from authz_sidecar.bundle.bundle import Bundle
 from authz_sidecar.bundle.parse import parse_bundle
 from authz_sidecar.sources.directory import read_directory
-from authz_sidecar.sources.git import policy_version
+from authz_sidecar.sources.git import bundle_digest, policy_version
 from authz_sidecar.values.diagnostic import Diagnostic, Severity
 
 
 class LoadedBundle(msgspec.Struct, frozen=True):
-    """What a path gave: the bundle (None if any finding is an error), all findings sorted, and the version
-    ("" if the files could not be read)."""
+    """What a path gave: the bundle (None if any finding is an error), all findings sorted, and the version and the
+    digest of the files (both "" if they could not be read)."""
 
     bundle: Bundle | None
     diagnostics: tuple[Diagnostic, ...]
     policy_version: str
+    digest: str
 
     @property
     def errors(self) -> tuple[Diagnostic, ...]:
@@ -32,11 +33,12 @@ def load_bundle(path: Path) -> LoadedBundle:
     """Read and check the bundle at `path`. Raises nothing for what it meets there."""
     files, unread = read_directory(path)
     if files is None:
-        return LoadedBundle(None, tuple(unread), "")
+        return LoadedBundle(None, tuple(unread), "", "")
     with _collections_paused():
         bundle, findings = parse_bundle(files, files.name)
     diagnostics = sorted({*unread, *findings}, key=lambda diagnostic: diagnostic.sort_key)
-    return LoadedBundle(bundle, tuple(diagnostics), policy_version(path, files))
+    digest = bundle_digest(files)
+    return LoadedBundle(bundle, tuple(diagnostics), policy_version(path, files, digest), digest)
 
 
 @contextmanager

@@ -2,12 +2,14 @@
 
 import contextlib
 import errno
+import fcntl
 import ipaddress
 import os
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -15,8 +17,8 @@ UNIX = "unix:"
 MAX_PORT = 65535
 # Bytes of `sun_path` without the closing zero, on Linux.
 MAX_PATH_BYTES = 107
-# A Unix socket is for its owner and group: 0777 without these bits.
-SOCKET_UMASK = 0o117
+# A Unix socket is for its owner and group.
+SOCKET_MODE = 0o660
 BACKLOG = 1024
 
 
@@ -80,19 +82,56 @@ def parse_address(text: str) -> Address:
     return Address(host, int(port))
 
 
-def open_listener(address: Address) -> socket.socket:
-    """A socket that listens on `address`; raises AddressError if that is taken, forbidden or unknown."""
+class SocketAccess(msgspec.Struct, frozen=True):
+    """Who may connect to a Unix socket: its permissions, and its owner and group by number (-1: the server's)."""
+
+    mode: int = SOCKET_MODE
+    owner: int = -1
+    group: int = -1
+
+
+def open_listener(address: Address, access: SocketAccess) -> tuple[socket.socket, "SocketFile | None"]:
+    """A socket that listens on `address`, and its file if it is a Unix socket; raises AddressError if the address is
+    taken, forbidden or unknown."""
+    with binding(address, access) as bound:
+        listener = _listen(address)
+        try:
+            return listener, bound()
+        except AddressError:
+            listener.close()
+            raise
+
+
+def reserve_port(address: Address) -> tuple[socket.socket, Address]:
+    """Take a TCP port for several processes that share it, after seeing that nobody has it.
+
+    The socket, which does not listen, keeps the port until it is closed: with port 0 the one that was chosen. Raises
+    AddressError.
+    """
+    require_free(address)
+    try:
+        family, kind, protocol, _, place = _resolve(address)
+        holder = socket.socket(family, kind, protocol)
+        # Processes of this user may join; `require_free` refuses all who look first, as every sidecar does.
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        holder.bind(place)
+    except OSError as error:
+        raise cannot_listen(address, error) from error
+    return holder, bound_address(address, holder)
+
+
+def _resolve(address: Address) -> tuple[int, int, int, str, Any]:
+    return socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+
+
+def _listen(address: Address) -> socket.socket:
     listener: socket.socket | None = None
     try:
         if address.path:
-            clear_stale_socket(address)
             listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            with socket_permissions():
-                listener.bind(address.path)
+            listener.bind(address.path)
         else:
-            family, kind, protocol, _, place = socket.getaddrinfo(
-                address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )[0]
+            family, kind, protocol, _, place = _resolve(address)
             listener = socket.socket(family, kind, protocol)
             # Not SO_REUSEPORT: a port that another server has is an error.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -116,11 +155,69 @@ def bound_address(address: Address, listener: socket.socket) -> Address:
 
 
 def require_free(address: Address) -> None:
-    """Raise AddressError if `address` cannot be listened on now; a server that binds by itself says less."""
-    if address.path:
+    """Raise AddressError if the TCP `address` cannot be listened on now."""
+    _listen(address).close()
+
+
+@contextlib.contextmanager
+def binding(
+    address: Address, access: SocketAccess, *, shared: bool = False
+) -> Iterator[Callable[[], "SocketFile | None"]]:
+    """Inside, a server may bind `address` by its own means, and then calls what it is given: that sets the owner of
+    a Unix socket and returns its file. Raises AddressError where the address is not free; `shared` says that a TCP
+    port is known to be this server's."""
+    if not address.path:
+        if not shared:
+            require_free(address)
+        yield lambda: None
+        return
+    with _starting_alone(address):
         clear_stale_socket(address)
-    else:
-        open_listener(address).close()
+        previous = os.umask(0o777 & ~access.mode)
+        try:
+            yield lambda: _own(address, access)
+        finally:
+            os.umask(previous)
+
+
+def _own(address: Address, access: SocketAccess) -> "SocketFile | None":
+    if (access.owner, access.group) != (-1, -1):
+        try:
+            os.chown(address.path, access.owner, access.group, follow_symlinks=False)
+        except OSError as error:
+            why = (error.strerror or str(error)).lower()
+            raise AddressError(
+                f"cannot give `{address.path}` to another owner: {why}",
+                "run as a user that may, name a group that this user is in, or leave `--socket-owner` away",
+            ) from error
+    return SocketFile.of(address)
+
+
+@contextlib.contextmanager
+def _starting_alone(address: Address) -> Iterator[None]:
+    """Keep a second server from starting on the same path at the same moment: between a look at the socket and the
+    bind it would be replaced unseen. The lock is a file beside it, gone afterwards."""
+    path = f"{address.path}.lock"
+    try:
+        lock = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise cannot_listen(address, error) from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Another server may have locked, bound and removed the file since it was opened.
+            if os.fstat(lock).st_ino != os.lstat(path).st_ino:
+                raise BlockingIOError
+        except (BlockingIOError, FileNotFoundError):
+            raise AddressError(
+                f"another server is starting on `{address}`", "stop one of the two or choose another path"
+            ) from None
+        try:
+            yield
+        finally:
+            Path(path).unlink(missing_ok=True)
+    finally:
+        os.close(lock)
 
 
 def clear_stale_socket(address: Address) -> None:
@@ -133,24 +230,18 @@ def clear_stale_socket(address: Address) -> None:
     except OSError as error:
         raise cannot_listen(address, error) from error
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        # One that listens and has no time to accept is alive: do not wait for it.
+        client.setblocking(False)
         try:
             client.connect(address.path)
         except ConnectionRefusedError:
             Path(address.path).unlink()
             return
+        except BlockingIOError:
+            pass
         except OSError as error:
             raise cannot_listen(address, error) from error
     raise cannot_listen(address, OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)))
-
-
-@contextlib.contextmanager
-def socket_permissions() -> Iterator[None]:
-    """Sockets that are made inside belong to their owner and group alone."""
-    previous = os.umask(SOCKET_UMASK)
-    try:
-        yield
-    finally:
-        os.umask(previous)
 
 
 class SocketFile(msgspec.Struct, frozen=True):

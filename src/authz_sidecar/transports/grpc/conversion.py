@@ -4,13 +4,12 @@ from typing import Any
 
 from google.protobuf import struct_pb2
 
-from authz_sidecar._proto.authz.v1 import check_pb2, explain_pb2
+from authz_sidecar._proto.authz.v1 import check_pb2, explain_pb2, filter_pb2
 from authz_sidecar.engine import Answer
+from authz_sidecar.transports.grpc.encoding import REASONS
 from authz_sidecar.transports.grpc.errors import ErrorReason, InvalidCheckError, not_supported
-from authz_sidecar.values import Explanation, Reason, Request, Rule, Violation, build_request
-from authz_sidecar.values.request import MAX_ATTRIBUTE_NODES
-
-_REASONS = {reason: check_pb2.Reason.Value(f"REASON_{reason.name}") for reason in Reason}
+from authz_sidecar.values import Explanation, Request, Rule, Violation, build_request
+from authz_sidecar.values.request import EMPTY, MAX_ATTRIBUTE_NODES
 
 
 def read_check(message: check_pb2.CheckRequest, time: float) -> Request:
@@ -20,7 +19,7 @@ def read_check(message: check_pb2.CheckRequest, time: float) -> Request:
     """
     subject = message.subject
     if message.credential or message.on_behalf_of:
-        _refuse_identification(message)
+        refuse_identification(message)
     thing = message.object
     request, violations = build_request(
         subject,
@@ -29,9 +28,9 @@ def read_check(message: check_pb2.CheckRequest, time: float) -> Request:
         id=thing.id,
         company=thing.company,
         owner=thing.owner,
-        subject_attributes=read_struct(message.subject_attributes) if message.HasField("subject_attributes") else {},
-        object_attributes=read_struct(thing.attributes) if thing.HasField("attributes") else {},
-        context=read_struct(message.context) if message.HasField("context") else {},
+        subject_attributes=read_struct(message.subject_attributes) if message.HasField("subject_attributes") else EMPTY,
+        object_attributes=read_struct(thing.attributes) if thing.HasField("attributes") else EMPTY,
+        context=read_struct(message.context) if message.HasField("context") else EMPTY,
         time=time,
         section=message.section,
     )
@@ -45,7 +44,7 @@ def read_check(message: check_pb2.CheckRequest, time: float) -> Request:
     return request
 
 
-def _refuse_identification(message: check_pb2.CheckRequest) -> None:
+def refuse_identification(message: check_pb2.CheckRequest | filter_pb2.FilterObjectsRequest) -> None:
     """Raises for the ways of naming the subject that are not supported yet; an invalid mixture comes first."""
     if message.credential:
         if message.subject:
@@ -103,16 +102,15 @@ def read_struct(struct: struct_pb2.Struct) -> dict[str, Any]:
     return read_map(struct)
 
 
-def answer_message(answer: Answer, violations: tuple[Violation, ...] = ()) -> check_pb2.CheckResponse:
-    """An answer as a message; `violations` are those of an invalid item."""
+def answer_message(answer: Answer) -> check_pb2.CheckResponse:
+    """An answer as a message."""
     decision = answer.decision
     return check_pb2.CheckResponse(
         allowed=decision.allowed,
-        reason=_REASONS[decision.reason],
+        reason=REASONS[decision.reason],
         policy_version=answer.policy_version,
         directory_revision=answer.directory_revision,
         decision_id=answer.decision_id,
-        violations=[violation.description for violation in violations],
     )
 
 
@@ -120,12 +118,12 @@ def explanation_message(answer: Answer, explanation: Explanation) -> explain_pb2
     """An explained answer as a message."""
     return explain_pb2.ExplainResponse(
         result=answer_message(answer),
-        rule=None if explanation.rule is None else rule_message(explanation.rule),
+        rule=None if explanation.rule is None else rule_message(explanation.rule, explanation.fields),
         role_path=explanation.role_path,
         roles=explanation.roles,
         near_misses=[
             explain_pb2.NearMiss(
-                rule=rule_message(miss.rule),
+                rule=rule_message(miss.rule, explanation.fields),
                 field=miss.field,
                 wanted=miss.wanted,
                 got=miss.got,
@@ -137,8 +135,8 @@ def explanation_message(answer: Answer, explanation: Explanation) -> explain_pb2
     )
 
 
-def rule_message(rule: Rule) -> explain_pb2.Rule:
-    """A rule with its place as a message."""
+def rule_message(rule: Rule, fields: tuple[str, ...]) -> explain_pb2.Rule:
+    """A rule with its place as a message; `fields` name its values."""
     return explain_pb2.Rule(
         ptype=rule.ptype,
         values=rule.values,
@@ -146,4 +144,5 @@ def rule_message(rule: Rule) -> explain_pb2.Rule:
         line=rule.span.line,
         column=rule.span.column,
         via=rule.via,
+        fields=fields,
     )

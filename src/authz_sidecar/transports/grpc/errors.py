@@ -1,20 +1,23 @@
 """Errors of calls: what a client is told, in the forms of google.rpc (AIP-193).
 
-A deny is no error. An error carries a status code, a sentence, an `ErrorInfo` that programs can act on, and for
-INVALID_ARGUMENT a `BadRequest` with each violation. The sentence is ours: no value of the request and no detail of
-a fault is repeated in it.
+A deny is no error. An error carries a status code, a sentence, an `ErrorInfo` that programs can act on, for
+INVALID_ARGUMENT a `BadRequest` with each violation, and for what may succeed later a `RetryInfo`. The sentence is ours:
+no value of the request and no detail of a fault is repeated in it.
 """
 
 import enum
 from collections.abc import Sequence
 
 import grpc
+from google.protobuf import duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 from authz_sidecar.values import Violation
 
 DOMAIN = "authz-sidecar"
 DETAILS_KEY = "grpc-status-details-bin"
+# Names a call in the log and in the ErrorInfo of a fault.
+REQUEST_ID = "request_id"
 # Statuses travel in metadata, which clients bound at 8 kB. Violations beyond this many are counted only.
 MAX_VIOLATIONS = 20
 
@@ -25,6 +28,13 @@ class ErrorReason(enum.StrEnum):
     MALFORMED_MESSAGE = "MALFORMED_MESSAGE"
     INVALID_CHECK = "INVALID_CHECK"
     BATCH_TOO_LARGE = "BATCH_TOO_LARGE"
+    STREAM_TOO_LONG = "STREAM_TOO_LONG"
+    ANSWER_TOO_LARGE = "ANSWER_TOO_LARGE"
+    TOO_MANY_CALLS = "TOO_MANY_CALLS"
+    TOO_MANY_STREAMS = "TOO_MANY_STREAMS"
+    TOO_MANY_WATCHES = "TOO_MANY_WATCHES"
+    DEADLINE_PASSED = "DEADLINE_PASSED"
+    SERVER_DRAINING = "SERVER_DRAINING"
     CREDENTIAL_NOT_SUPPORTED = "CREDENTIAL_NOT_SUPPORTED"
     ON_BEHALF_OF_NOT_SUPPORTED = "ON_BEHALF_OF_NOT_SUPPORTED"
     METHOD_NOT_SUPPORTED = "METHOD_NOT_SUPPORTED"
@@ -33,7 +43,7 @@ class ErrorReason(enum.StrEnum):
 
 
 class CallError(Exception):
-    """Ends a call with a status other than OK."""
+    """Ends a call with a status other than OK; `retry_after` says in how many seconds it may succeed."""
 
     def __init__(
         self,
@@ -42,6 +52,7 @@ class CallError(Exception):
         reason: ErrorReason,
         violations: Sequence[Violation] = (),
         metadata: dict[str, str] | None = None,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -49,6 +60,7 @@ class CallError(Exception):
         self.reason = reason
         self.violations = tuple(violations)
         self.metadata = metadata or {}
+        self.retry_after = retry_after
 
     def status(self) -> status_pb2.Status:
         """The google.rpc.Status that travels with the call's own status; their code and message are equal."""
@@ -60,6 +72,10 @@ class CallError(Exception):
             status.details.add().Pack(bad_request)
         info = error_details_pb2.ErrorInfo(reason=self.reason.value, domain=DOMAIN, metadata=self.metadata)
         status.details.add().Pack(info)
+        if self.retry_after is not None:
+            delay = duration_pb2.Duration()
+            delay.FromMilliseconds(round(self.retry_after * 1000))
+            status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
         return status
 
 
@@ -88,6 +104,44 @@ def malformed_message() -> CallError:
     return CallError(grpc.StatusCode.INVALID_ARGUMENT, "the message does not parse", ErrorReason.MALFORMED_MESSAGE)
 
 
-def internal_error() -> CallError:
-    """A fault of ours. The client learns nothing more; the log has the detail."""
-    return CallError(grpc.StatusCode.INTERNAL, "internal error", ErrorReason.INTERNAL_ERROR)
+def deadline_passed() -> CallError:
+    """Nobody waits for the answer any more."""
+    return CallError(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline has passed", ErrorReason.DEADLINE_PASSED)
+
+
+def too_long(what: str, limit: int, reason: ErrorReason, remedy: str) -> CallError:
+    """More checks than a call may have; the caller may go on at once in smaller portions."""
+    description = f"{what} holds more than {limit} checks; {remedy}"
+    return CallError(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        description,
+        reason,
+        [Violation(what, description)],
+        {"limit": str(limit)},
+        retry_after=0.0,
+    )
+
+
+def answer_too_large(limit: int) -> CallError:
+    """More to say than a message may hold; the caller may go on at once in smaller portions."""
+    message = f"the answer is larger than {limit} bytes; ask for less at once"
+    return CallError(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        message,
+        ErrorReason.ANSWER_TOO_LARGE,
+        metadata={"limit": str(limit)},
+        retry_after=0.0,
+    )
+
+
+def draining() -> CallError:
+    """The server stops; another one, or this one restarted, takes the call."""
+    message = "the server is stopping; try again"
+    return CallError(grpc.StatusCode.UNAVAILABLE, message, ErrorReason.SERVER_DRAINING, retry_after=1.0)
+
+
+def internal_error(request_id: str) -> CallError:
+    """A fault of ours. The client learns nothing more than the name under which the log has the detail."""
+    return CallError(
+        grpc.StatusCode.INTERNAL, "internal error", ErrorReason.INTERNAL_ERROR, metadata={REQUEST_ID: request_id}
+    )

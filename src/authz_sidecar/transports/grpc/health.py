@@ -11,6 +11,7 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from authz_sidecar.transports.grpc.errors import CallError, ErrorReason
+from authz_sidecar.transports.grpc.methods import Call
 
 Status = health_pb2.HealthCheckResponse.ServingStatus
 
@@ -40,7 +41,9 @@ class HealthService:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
-    async def Check(self, request: health_pb2.HealthCheckRequest) -> health_pb2.HealthCheckResponse:
+    async def Check(
+        self, request: health_pb2.HealthCheckRequest, call: Call | None = None
+    ) -> health_pb2.HealthCheckResponse:
         """The status of one service; NOT_FOUND for a service that is not served here."""
         if request.service not in self._services:
             raise CallError(
@@ -50,12 +53,16 @@ class HealthService:
             )
         return health_pb2.HealthCheckResponse(status=self._status)
 
-    async def List(self, request: health_pb2.HealthListRequest) -> health_pb2.HealthListResponse:
+    async def List(
+        self, request: health_pb2.HealthListRequest, call: Call | None = None
+    ) -> health_pb2.HealthListResponse:
         """The status of every service."""
         one = health_pb2.HealthCheckResponse(status=self._status)
         return health_pb2.HealthListResponse(statuses=dict.fromkeys(self._services, one))
 
-    async def Watch(self, request: health_pb2.HealthCheckRequest) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+    async def Watch(
+        self, request: health_pb2.HealthCheckRequest, call: Call | None = None
+    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
         """The status now and after each change; SERVICE_UNKNOWN for a service that is not served here."""
         told = None
         while True:

@@ -1,13 +1,16 @@
-"""From a method of ours to a method of a gRPC service.
+"""From a method of ours to a method of a gRPC service: admission, parsing, errors, counting.
 
-A method takes a message (or an iterator of messages) and answers, or raises `CallError`. Which methods a service has,
-of which messages and whether they stream, is read from its descriptor, so that a method cannot be forgotten.
-Messages are parsed here and not by grpcio, which would answer bytes that do not parse with UNKNOWN and the detail
-of the fault.
+A method takes a message (or an iterator of messages) and its `Call`, and answers by bytes or a message, or raises
+`CallError`. Which methods a
+service has, of which messages and whether they stream, is read from its descriptor, so that a method cannot be
+forgotten. Messages are parsed here and not by grpcio, which would answer bytes that do not parse with UNKNOWN and the
+detail of the fault.
 """
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, NoReturn
 
 import grpc
@@ -16,46 +19,223 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from authz_sidecar.transports.grpc.errors import DETAILS_KEY, CallError, internal_error, malformed_message
+from authz_sidecar.engine import Counts
+from authz_sidecar.transports.grpc.admission import Gate
+from authz_sidecar.transports.grpc.errors import (
+    DETAILS_KEY,
+    REQUEST_ID,
+    CallError,
+    answer_too_large,
+    deadline_passed,
+    internal_error,
+    malformed_message,
+)
 
 logger = logging.getLogger(__name__)
 
 Context = grpc.aio.ServicerContext[Any, Any]
-Unary = Callable[[Any], Awaitable[Message]]
-Stream = Callable[[Any], AsyncIterator[Message]]
+Answer = Message | bytes
+# Callers name a call with this metadata key; the name comes back in the initial metadata and stands in our log.
+REQUEST_ID_KEY = "x-request-id"
+MAX_REQUEST_ID = 128
+
+_now = time.perf_counter
+_OK = grpc.StatusCode.OK.name
+_CANCELLED = grpc.StatusCode.CANCELLED.name
 
 
-def service_handlers(descriptor: ServiceDescriptor, service: object, name: str = "") -> grpc.GenericRpcHandler:
-    """The handlers of all methods of a service, each a method of `service` of the same name.
+class Method:
+    """One method of a service: what it takes, who answers, at which gate it is admitted, and what is counted."""
 
-    `name` serves them under another name than the descriptor's. Raises AttributeError for a method that `service`
-    lacks.
+    __slots__ = ("answer", "answer_bytes", "counts", "gate", "kind", "name", "parse")
+
+    def __init__(
+        self, descriptor: MethodDescriptor, answer: Any, gate: Gate, counts: Counts, answer_bytes: int
+    ) -> None:
+        self.name = descriptor.full_name
+        self.answer = answer
+        self.answer_bytes = answer_bytes
+        self.gate = gate
+        self.counts = counts.method(f"{descriptor.containing_service.full_name}/{descriptor.name}")
+        self.parse = _parser(GetMessageClass(descriptor.input_type))
+        try:
+            self.kind = _KINDS[bool(descriptor.client_streaming), bool(descriptor.server_streaming)]
+        except KeyError:
+            raise TypeError(f"{descriptor.full_name} streams in a way that no service here needs") from None
+
+
+class Call:
+    """One call, from its acceptance to its end: grpcio's handler of it, made anew for each.
+
+    grpcio keeps it for as long as the call lives, so that its end is seen even where the method is never reached, as
+    when a client leaves without having sent its message. `id` is the caller's name of the call ("" for none).
     """
-    handlers = {method.name: _handler(method, getattr(service, method.name)) for method in descriptor.methods}
-    return grpc.method_handlers_generic_handler(name or descriptor.full_name, handlers)
+
+    __slots__ = ("_inside", "id", "method", "started")
+
+    # What grpcio reads of a handler.
+    request_streaming = False
+    response_streaming = False
+    request_deserializer = None
+    response_serializer = None
+
+    def __init__(self, method: Method, call_id: str) -> None:
+        self.method = method
+        self.id = call_id
+        self.started = _now()
+        self._inside = True
+
+    def leave(self, code: str) -> None:
+        """The method has ended; done once."""
+        if self._inside:
+            self._inside = False
+            self.method.gate.leave()
+            self.method.counts.end(code, _now() - self.started)
+
+    def __del__(self) -> None:
+        self.leave(_CANCELLED)
 
 
-def _handler(descriptor: MethodDescriptor, method: Any) -> "grpc.RpcMethodHandler[Any, Any]":
-    parse = _parser(GetMessageClass(descriptor.input_type))
-    serialize = GetMessageClass(descriptor.output_type).SerializeToString
-    match descriptor.client_streaming, descriptor.server_streaming:
-        case False, False:
-            return grpc.unary_unary_rpc_method_handler(_unary(method, parse), response_serializer=serialize)
-        case False, True:
-            return grpc.unary_stream_rpc_method_handler(
-                _stream(lambda data: method(parse(data))), response_serializer=serialize
-            )
-        case True, True:
-            return grpc.stream_stream_rpc_method_handler(
-                _stream(lambda chunks: method(_parsed(chunks, parse))), response_serializer=serialize
-            )
-    raise TypeError(f"{descriptor.full_name} streams in a way that no service here needs")
+class UnaryCall(Call):
+    """One message, one answer."""
+
+    __slots__ = ()
+
+    async def unary_unary(self, data: bytes, context: Context) -> bytes:
+        """What grpcio calls."""
+        # INVARIANT: here and in the streams whatever a method raises becomes an error of the call, so that no fault
+        # is ever read as an allow.
+        code = _CANCELLED
+        try:
+            remaining = context.time_remaining()
+            # Its types do not say that it is None without a deadline.
+            if remaining is not None and remaining <= 0:  # type: ignore[redundant-expr]
+                raise deadline_passed()
+            if self.id:
+                await _return_id(self, context)
+            method = self.method
+            answer = method.answer(method.parse(data), self)
+            # Check answers at once, and in bytes; a coroutine would cost it a microsecond.
+            if answer.__class__ is not bytes:
+                message: Answer = await answer
+                answer = message if isinstance(message, bytes) else message.SerializeToString()
+            if len(answer) > method.answer_bytes:
+                raise answer_too_large(method.answer_bytes)
+        except Exception as error:  # noqa: BLE001 - see INVARIANT
+            failure = _failure(self, error)
+            code = failure.code.name
+            await _abort(context, failure)
+        else:
+            code = _OK
+            return answer
+        finally:
+            self.leave(code)
+
+
+class AnswerStreamCall(Call):
+    """One message, a stream of answers."""
+
+    __slots__ = ()
+    response_streaming = True
+
+    async def unary_stream(self, data: bytes, context: Context) -> AsyncIterator[bytes]:
+        """What grpcio calls."""
+        async for raw in _streamed(self, lambda: self.method.answer(self.method.parse(data), self), context):
+            yield raw
+
+
+class StreamCall(Call):
+    """A stream of messages, a stream of answers."""
+
+    __slots__ = ()
+    request_streaming = True
+    response_streaming = True
+
+    async def stream_stream(self, chunks: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+        """What grpcio calls."""
+        messages = _parsed(chunks, self.method.parse)
+        async for raw in _streamed(self, lambda: self.method.answer(messages, self), context):
+            yield raw
+
+
+class RefusedCall(Call):
+    """A call that is over a limit. It is handled as a stream, whatever the method is, so that no message is awaited."""
+
+    __slots__ = ("_refusal",)
+    request_streaming = True
+    response_streaming = True
+
+    def __init__(self, method: Method, refusal: CallError) -> None:
+        super().__init__(method, "")
+        self._inside = False
+        self._refusal = refusal
+        method.counts.end(refusal.code.name, 0.0)
+
+    async def stream_stream(self, chunks: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+        """What grpcio calls."""
+        await _abort(context, self._refusal)
+        yield b""  # type: ignore[unreachable]  # it makes this a generator
+
+
+_KINDS: dict[tuple[bool, bool], type[Call]] = {
+    (False, False): UnaryCall,
+    (False, True): AnswerStreamCall,
+    (True, True): StreamCall,
+}
+
+
+class MethodTable(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # it is generic in the types alone
+    """The methods of all services by path: where grpcio asks for the handler of each call.
+
+    A message of an answer may have `answer_bytes`; grpcio alone would log a larger one as a fault and count it as OK.
+    """
+
+    def __init__(self, counts: Counts, answer_bytes: int) -> None:
+        self._counts = counts
+        self._answer_bytes = answer_bytes
+        self._methods: dict[str, Method] = {}
+
+    def add(
+        self, descriptor: ServiceDescriptor, service: object, gates: Callable[[MethodDescriptor], Gate], name: str = ""
+    ) -> None:
+        """Serve all methods of a service, each a method of `service` of the same name, admitted at `gates(method)`.
+
+        `name` serves them under another name than the descriptor's. Raises AttributeError for a method that `service`
+        lacks.
+        """
+        for method in descriptor.methods:
+            path = f"/{name or descriptor.full_name}/{method.name}"
+            gate = gates(method)
+            # A limit that has not refused anything yet is shown too, so that the first refusal is seen as a rise.
+            self._counts.refused.setdefault(gate.name, 0)
+            self._methods[path] = Method(method, getattr(service, method.name), gate, self._counts, self._answer_bytes)
+
+    def service(self, details: grpc.HandlerCallDetails) -> Any:
+        """The handler of one call; None for a method that is not served."""
+        method = self._methods.get(details.method)
+        if method is None:
+            return None
+        full = method.gate.enter()
+        if full is not None:
+            self._counts.refuse(full.name)
+            return RefusedCall(method, full.refusal)
+        return method.kind(method, _request_id(details.invocation_metadata))
+
+
+def _request_id(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
+    for key, value in metadata or ():
+        if key == REQUEST_ID_KEY and isinstance(value, str) and len(value) <= MAX_REQUEST_ID:
+            # What else came in could not go out again: metadata of gRPC is printable ASCII.
+            return value if value.isascii() and value.isprintable() else ""
+    return ""
 
 
 def _parser(kind: type[Message]) -> Callable[[bytes], Message]:
+    read = kind.FromString
+
     def parse(data: bytes) -> Message:
         try:
-            return kind.FromString(data)
+            return read(data)
         except DecodeError:
             raise malformed_message() from None
 
@@ -67,37 +247,40 @@ async def _parsed(chunks: AsyncIterator[bytes], parse: Callable[[bytes], Message
         yield parse(chunk)
 
 
-# INVARIANT: in both forms whatever a method raises becomes an error of the call, so that no fault is ever read as
-# an allow.
+async def _return_id(call: Call, context: Context) -> None:
+    """Give the caller its name of the call back."""
+    await context.send_initial_metadata(((REQUEST_ID_KEY, call.id),))
 
 
-def _unary(method: Unary, parse: Callable[[bytes], Message]) -> Callable[[bytes, Context], Awaitable[Message]]:
-    async def call(data: bytes, context: Context) -> Message:
-        try:
-            return await method(parse(data))
-        except Exception as error:  # noqa: BLE001 - see INVARIANT
-            return await _abort(context, error)
-
-    return call
-
-
-def _stream(method: Stream) -> Callable[[Any, Context], AsyncIterator[Message]]:
-    async def call(asked: Any, context: Context) -> AsyncIterator[Message]:
-        try:
-            async for message in method(asked):
-                yield message
-        except Exception as error:  # noqa: BLE001 - see INVARIANT
-            await _abort(context, error)
-
-    return call
+async def _streamed(call: Call, answers: Callable[[], AsyncIterator[Answer]], context: Context) -> AsyncIterator[bytes]:
+    code = _CANCELLED
+    try:
+        if call.id:
+            await _return_id(call, context)
+        async for answer in answers():
+            raw = answer if isinstance(answer, bytes) else answer.SerializeToString()
+            if len(raw) > call.method.answer_bytes:
+                raise answer_too_large(call.method.answer_bytes)
+            yield raw
+        code = _OK
+    except Exception as error:  # noqa: BLE001 - see INVARIANT in UnaryCall
+        failure = _failure(call, error)
+        code = failure.code.name
+        await _abort(context, failure)
+    finally:
+        call.leave(code)
 
 
-async def _abort(context: Context, error: Exception) -> NoReturn:
-    """End the call with the error and its details; what is no CallError is a fault of ours, which the log tells."""
+def _failure(call: Call, error: Exception) -> CallError:
+    """The error of the call; what is no CallError is a fault of ours, which the log tells under the call's name."""
     if isinstance(error, CallError):
-        failure = error
-    else:
-        logger.error("a call failed", exc_info=error)
-        failure = internal_error()
+        return error
+    call_id = call.id or secrets.token_hex(8)
+    logger.error("a call failed", exc_info=error, extra={"method": call.method.name, REQUEST_ID: call_id})
+    return internal_error(call_id)
+
+
+async def _abort(context: Context, failure: CallError) -> NoReturn:
+    """End the call with the error and its details."""
     details = ((DETAILS_KEY, failure.status().SerializeToString()),)
     await context.abort(failure.code, failure.message, details)

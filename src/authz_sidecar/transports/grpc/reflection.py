@@ -14,6 +14,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
 from authz_sidecar._proto.authz.v1 import authorization_service_pb2
+from authz_sidecar.transports.grpc.methods import Call
 
 V1_SERVICE = "grpc.reflection.v1.ServerReflection"
 
@@ -71,7 +72,7 @@ class ReflectionService:
         self._draining.set()
 
     async def ServerReflectionInfo(
-        self, messages: AsyncIterator[reflection_pb2.ServerReflectionRequest]
+        self, messages: AsyncIterator[reflection_pb2.ServerReflectionRequest], call: Call
     ) -> AsyncIterator[reflection_pb2.ServerReflectionResponse]:
         """Answer each request of a stream in turn; what is not known is an answer too, and the stream goes on."""
         draining = asyncio.ensure_future(self._draining.wait())

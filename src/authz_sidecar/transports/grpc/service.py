@@ -3,18 +3,20 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-
-import grpc
+from concurrent.futures import ThreadPoolExecutor
 
 from authz_sidecar._proto.authz.v1 import check_pb2, explain_pb2, filter_pb2
 from authz_sidecar.engine import Engine, Limits, ServedPolicy
-from authz_sidecar.transports.grpc.conversion import answer_message, explanation_message, read_check
+from authz_sidecar.transports.grpc.conversion import explanation_message, read_check
+from authz_sidecar.transports.grpc.encoding import AnswerEncoder
 from authz_sidecar.transports.grpc.errors import (
-    CallError,
     ErrorReason,
     InvalidCheckError,
-    not_supported,
+    draining,
+    too_long,
 )
+from authz_sidecar.transports.grpc.filter_conversion import filter_message, read_filter
+from authz_sidecar.transports.grpc.methods import Call
 from authz_sidecar.values import Decision, Reason, Request, Violation
 
 # Items of a batch that are decided before other calls get their turn.
@@ -28,66 +30,122 @@ class AuthorizationService:
         self._engine = engine
         self._limits = limits
         self._clock = clock
+        self._encoder = AnswerEncoder()
+        self._draining = asyncio.Event()
+        # Streams that wait for their next check: a drain ends them.
+        self._idle: set[asyncio.Task[object]] = set()
+        # An explanation may look at every rule of the policy. In a thread it shares the processor with checks, one
+        # explanation at a time, and does not hold them up until it is done.
+        self._explaining = ThreadPoolExecutor(1, "explain")
 
-    async def Check(self, message: check_pb2.CheckRequest) -> check_pb2.CheckResponse:
+    def Check(self, message: check_pb2.CheckRequest, call: Call) -> bytes:
         """Decide one request."""
-        return self._check(message, self._engine.snapshot_state, self._clock())
+        policy = self._engine.snapshot_state
+        request = read_check(message, self._clock())
+        answer = self._engine.check(request, policy, call.id)
+        if answer.decision.reason is _INVALID:
+            raise InvalidCheckError(_violations(request, answer.decision, policy))
+        return self._encoder.check(answer)
 
-    async def BatchCheck(self, message: check_pb2.BatchCheckRequest) -> check_pb2.BatchCheckResponse:
+    async def BatchCheck(self, message: check_pb2.BatchCheckRequest, call: Call) -> bytes:
         """Decide many requests on one snapshot, at one time; an invalid one is denied in its place."""
         checks = message.checks
         if len(checks) > self._limits.batch:
-            description = f"checks holds {len(checks)} items; at most {self._limits.batch} are taken"
-            raise CallError(
-                grpc.StatusCode.INVALID_ARGUMENT,
-                description,
-                ErrorReason.BATCH_TOO_LARGE,
-                [Violation("checks", description)],
-                {"limit": str(self._limits.batch)},
-            )
+            raise too_long("checks", self._limits.batch, ErrorReason.BATCH_TOO_LARGE, "send several batches")
+        self._engine.counts.batches.observe(len(checks))
         policy = self._engine.snapshot_state
         now = self._clock()
-        results: list[check_pb2.CheckResponse] = []
+        results: list[bytes] = []
         for number, check in enumerate(checks, 1):
-            try:
-                results.append(self._check(check, policy, now))
-            except InvalidCheckError as error:
-                refusal = self._engine.refuse(error.message, policy)
-                results.append(answer_message(refusal, error.violations))
+            results.append(self._check_item(check, policy, now, call))
             if number % BATCH_TURN == 0:
+                # Also where a call ends that its caller has given up.
                 await asyncio.sleep(0)
-        return check_pb2.BatchCheckResponse(results=results)
+        return self._encoder.batch(results)
 
-    async def Explain(self, message: explain_pb2.ExplainRequest) -> explain_pb2.ExplainResponse:
+    async def CheckStream(
+        self, messages: AsyncIterator[check_pb2.CheckStreamRequest], call: Call
+    ) -> AsyncIterator[bytes]:
+        """Decide requests as they come, each on the policy that is current then; an invalid one is denied."""
+        limit = self._limits.stream_checks
+        for _ in range(limit):
+            message = await self._next(messages)
+            if message is None:
+                return
+            raw = self._check_item(message.check, self._engine.snapshot_state, self._clock(), call)
+            yield self._encoder.stream(raw)
+        if await self._next(messages) is not None:
+            raise too_long("stream", limit, ErrorReason.STREAM_TOO_LONG, "open another stream")
+
+    async def Explain(self, message: explain_pb2.ExplainRequest, call: Call) -> explain_pb2.ExplainResponse:
         """Decide one request and say why."""
         policy = self._engine.snapshot_state
         try:
             request = read_check(message.check, self._clock())
-            answer, explanation = self._engine.explain(request, policy)
-            _require_valid(request, answer.decision, policy)
+            loop = asyncio.get_running_loop()
+            explanation = await loop.run_in_executor(self._explaining, self._engine.explain, request, policy)
+            answer = self._engine.answer(explanation.decision, policy)
+            if answer.decision.reason is _INVALID:
+                raise InvalidCheckError(_violations(request, answer.decision, policy))
         except InvalidCheckError as error:
             raise error.inside("check") from None
         return explanation_message(answer, explanation)
 
-    def CheckStream(
-        self, messages: AsyncIterator[check_pb2.CheckStreamRequest]
-    ) -> AsyncIterator[check_pb2.CheckStreamResponse]:
-        """Not served yet."""
-        raise not_supported(ErrorReason.METHOD_NOT_SUPPORTED, "CheckStream is not supported yet")
+    async def FilterObjects(
+        self, message: filter_pb2.FilterObjectsRequest, call: Call
+    ) -> filter_pb2.FilterObjectsResponse:
+        """Say which objects of a type the subject may act on."""
+        policy = self._engine.snapshot_state
+        asked = read_filter(message, self._clock())
+        answer = self._engine.filter(asked, policy)
+        if answer.filter.reason is _INVALID and policy.decider is not None:
+            raise InvalidCheckError(policy.decider.violations(asked.request))
+        return filter_message(answer)
 
-    async def FilterObjects(self, message: filter_pb2.FilterObjectsRequest) -> filter_pb2.FilterObjectsResponse:
-        """Not served yet."""
-        raise not_supported(ErrorReason.METHOD_NOT_SUPPORTED, "FilterObjects is not supported yet")
+    def drain(self) -> None:
+        """End the streams that wait for their next check, and the others after the answer they are at."""
+        self._draining.set()
+        for task in self._idle:
+            task.cancel()
 
-    def _check(self, message: check_pb2.CheckRequest, policy: ServedPolicy, now: float) -> check_pb2.CheckResponse:
-        request = read_check(message, now)
-        answer = self._engine.check(request, policy)
-        _require_valid(request, answer.decision, policy)
-        return answer_message(answer)
+    def close(self) -> None:
+        """Give the thread back, once all calls have ended."""
+        self._explaining.shutdown(wait=False, cancel_futures=True)
+
+    async def _next(self, messages: AsyncIterator[check_pb2.CheckStreamRequest]) -> check_pb2.CheckStreamRequest | None:
+        """The next message of a stream, None at its end; raises CallError when the server drains."""
+        if self._draining.is_set():
+            raise draining()
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("streams run in tasks")
+        self._idle.add(task)
+        try:
+            return await anext(messages, None)
+        except asyncio.CancelledError:
+            if not self._draining.is_set():
+                raise
+            # Cancelled by `drain`: the call goes on, to its proper end.
+            task.uncancel()
+            raise draining() from None
+        finally:
+            self._idle.discard(task)
+
+    def _check_item(self, message: check_pb2.CheckRequest, policy: ServedPolicy, now: float, call: Call) -> bytes:
+        """One of many: what is invalid in it is said in its place."""
+        try:
+            request = read_check(message, now)
+        except InvalidCheckError as error:
+            return self._encoder.check(self._engine.refuse(error.message, policy), error.violations)
+        answer = self._engine.check(request, policy, call.id)
+        return self._encoder.check(answer, _violations(request, answer.decision, policy))
 
 
-def _require_valid(request: Request, decision: Decision, policy: ServedPolicy) -> None:
-    """Raise InvalidCheckError if the policy cannot read the request: it lacks a token or names no section."""
-    if decision.reason is not Reason.INVALID_REQUEST or policy.decider is None:
-        return
-    raise InvalidCheckError(list(policy.decider.violations(request)))
+_INVALID = Reason.INVALID_REQUEST
+
+
+def _violations(request: Request, decision: Decision, policy: ServedPolicy) -> tuple[Violation, ...]:
+    """Why the policy cannot read the request: it lacks a token or names no section. Nothing if it can."""
+    if decision.reason is not _INVALID or policy.decider is None:
+        return ()
+    return policy.decider.violations(request)

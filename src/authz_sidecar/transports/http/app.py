@@ -1,40 +1,93 @@
-"""`/healthz` and `/readyz`.
+"""`/healthz`, `/readyz` and `/metrics`.
 
-`/healthz` says that the process answers; `/readyz` that checks are answered from a policy, and which.
+`/healthz` says that the process answers; `/readyz` that checks are answered from a policy, which, and what was refused
+since; `/metrics` has the counts in the form of Prometheus.
 """
 
-import msgspec
+import datetime as dt
+from typing import Any, Protocol
+
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from authz_sidecar.engine import Engine
+from authz_sidecar.engine import Counts, PolicyStatus
+from authz_sidecar.transports.certificates import CertificateWatch
 
 UNAVAILABLE = 503
+# Prometheus' text form.
+METRICS_TYPE = "text/plain; version=0.0.4"
 NO_STORE = {"cache-control": "no-store"}
 
 
-class Readiness(msgspec.Struct):
-    """Whether this process wants calls. It turns true once both ports listen, and false for good when it drains."""
+class SidecarView(Protocol):
+    """What the HTTP port shows of a sidecar."""
 
-    accepting: bool = False
+    @property
+    def status(self) -> PolicyStatus:
+        """What is served, and what was refused."""
+
+    @property
+    def accepting(self) -> bool:
+        """Whether it wants calls: true once both ports listen, and false for good when it drains."""
+
+    @property
+    def workers(self) -> int:
+        """How many processes answer checks now."""
+
+    @property
+    def restarts(self) -> int:
+        """How many of them have died and been replaced."""
+
+    async def counts(self) -> Counts:
+        """What all processes have counted."""
 
 
-def build_app(engine: Engine, readiness: Readiness) -> Starlette:
-    """The application of the HTTP port."""
+def build_app(view: SidecarView, certificates: CertificateWatch | None = None) -> Starlette:
+    """The application of the HTTP port; `certificates` are those of the gRPC port, if it speaks TLS."""
 
     async def healthz(_request: Request) -> JSONResponse:
         return JSONResponse({"status": "ok"}, headers=NO_STORE)
 
     async def readyz(_request: Request) -> JSONResponse:
-        policy = engine.snapshot_state
-        if policy.decider is None:
-            why = "no policy is loaded"
-        elif not readiness.accepting:
-            why = "the server is starting or stopping"
+        status = view.status
+        if view.accepting and status.policy_version and view.workers:
+            body: dict[str, Any] = {"status": "ready", "policy_version": status.policy_version}
+            code = 200
         else:
-            return JSONResponse({"status": "ready", "policy_version": policy.policy_version}, headers=NO_STORE)
-        return JSONResponse({"status": "not ready", "why": why}, UNAVAILABLE, headers=NO_STORE)
+            body, code = {"status": "not ready", "why": _why_not(view)}, UNAVAILABLE
+        if status.refused is not None:
+            body["refused"] = {
+                "policy_version": status.refused.policy_version,
+                "why": status.refused.why,
+                "since": _rfc3339(status.refused.since),
+            }
+            body["detail"] = status.sentence
+        if status.waiting:
+            body["waiting"] = status.waiting
+        return JSONResponse(body, code, headers=NO_STORE)
 
-    return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz)])
+    async def metrics(_request: Request) -> Response:
+        # Loaded by the first scrape: a sidecar that nobody scrapes need not have it in memory.
+        from authz_sidecar.transports.http.metrics import metrics_text
+
+        expires = None
+        if certificates is not None:
+            certificates.look()
+            expires = certificates.current.ends
+        text = metrics_text(await view.counts(), view.status, view.workers, view.restarts, expires)
+        return Response(text, media_type=METRICS_TYPE, headers=NO_STORE)
+
+    return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)])
+
+
+def _why_not(view: SidecarView) -> str:
+    if not view.status.policy_version:
+        return "no policy is loaded"
+    return "the server is starting or stopping" if not view.accepting else "no worker answers"
+
+
+def _rfc3339(seconds: float) -> str:
+    moment = dt.datetime.fromtimestamp(seconds, dt.UTC)
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import uvicorn
 from starlette.applications import Starlette
 
-from authz_sidecar.transports.address import Address, SocketFile, bound_address, open_listener
+from authz_sidecar.transports.address import Address, SocketAccess, SocketFile, bound_address, open_listener
 
 MAX_HEAD_BYTES = 16 * 1024
 MAX_CONNECTIONS = 1_000
@@ -18,7 +18,13 @@ KEEP_ALIVE_SECONDS = 5
 class HttpServer(uvicorn.Server):
     """An application on one address."""
 
-    def __init__(self, app: Starlette, address: Address, grace: float) -> None:
+    def __init__(
+        self,
+        app: Starlette,
+        address: Address,
+        grace: float,
+        access: SocketAccess = SocketAccess(),  # noqa: B008 - it is frozen
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -36,6 +42,7 @@ class HttpServer(uvicorn.Server):
             )
         )
         self._address = address
+        self._access = access
         self._socket_file: SocketFile | None = None
         self._listening = asyncio.Event()
         self._serving: asyncio.Task[None] | None = None
@@ -52,8 +59,7 @@ class HttpServer(uvicorn.Server):
 
     async def start(self) -> Address:
         """Listen, and return the address with the port that was taken; raises AddressError."""
-        listener = open_listener(self._address)
-        self._socket_file = SocketFile.of(self._address)
+        listener, self._socket_file = open_listener(self._address, self._access)
         self._serving = asyncio.create_task(self.serve(sockets=[listener]))
         listening = asyncio.create_task(self._listening.wait())
         await asyncio.wait((self._serving, listening), return_when=asyncio.FIRST_COMPLETED)

@@ -83,7 +83,8 @@ class AuthorizationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CheckStream(self, request_iterator, context):
-        """Decides requests as they come, and answers in their order. Not served yet: UNIMPLEMENTED.
+        """Decides requests as they come, each on the policy that is current then, and answers in their order. An invalid one
+        is answered in its place, denied.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -97,7 +98,7 @@ class AuthorizationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def FilterObjects(self, request, context):
-        """Names the objects that a subject may act on, for list pages. Not served yet: UNIMPLEMENTED.
+        """Says which objects of a type a subject may act on, as a filter that a list page gives to its database.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

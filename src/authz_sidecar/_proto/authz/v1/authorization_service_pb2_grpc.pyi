@@ -40,11 +40,13 @@ class AuthorizationServiceStub:
     BatchCheck: _grpc.UnaryUnaryMultiCallable[_check_pb2.BatchCheckRequest, _check_pb2.BatchCheckResponse]
     """Decides many requests on one snapshot. An invalid one is answered in its place, denied."""
     CheckStream: _grpc.StreamStreamMultiCallable[_check_pb2.CheckStreamRequest, _check_pb2.CheckStreamResponse]
-    """Decides requests as they come, and answers in their order. Not served yet: UNIMPLEMENTED."""
+    """Decides requests as they come, each on the policy that is current then, and answers in their order. An invalid one
+    is answered in its place, denied.
+    """
     Explain: _grpc.UnaryUnaryMultiCallable[_explain_pb2.ExplainRequest, _explain_pb2.ExplainResponse]
     """Decides one request and says which rule decided, through which roles, and what nearly matched."""
     FilterObjects: _grpc.UnaryUnaryMultiCallable[_filter_pb2.FilterObjectsRequest, _filter_pb2.FilterObjectsResponse]
-    """Names the objects that a subject may act on, for list pages. Not served yet: UNIMPLEMENTED."""
+    """Says which objects of a type a subject may act on, as a filter that a list page gives to its database."""
 
 @_typing.type_check_only
 class AuthorizationServiceAsyncStub(AuthorizationServiceStub):
@@ -56,11 +58,13 @@ class AuthorizationServiceAsyncStub(AuthorizationServiceStub):
     BatchCheck: _aio.UnaryUnaryMultiCallable[_check_pb2.BatchCheckRequest, _check_pb2.BatchCheckResponse]  # type: ignore[assignment]
     """Decides many requests on one snapshot. An invalid one is answered in its place, denied."""
     CheckStream: _aio.StreamStreamMultiCallable[_check_pb2.CheckStreamRequest, _check_pb2.CheckStreamResponse]  # type: ignore[assignment]
-    """Decides requests as they come, and answers in their order. Not served yet: UNIMPLEMENTED."""
+    """Decides requests as they come, each on the policy that is current then, and answers in their order. An invalid one
+    is answered in its place, denied.
+    """
     Explain: _aio.UnaryUnaryMultiCallable[_explain_pb2.ExplainRequest, _explain_pb2.ExplainResponse]  # type: ignore[assignment]
     """Decides one request and says which rule decided, through which roles, and what nearly matched."""
     FilterObjects: _aio.UnaryUnaryMultiCallable[_filter_pb2.FilterObjectsRequest, _filter_pb2.FilterObjectsResponse]  # type: ignore[assignment]
-    """Names the objects that a subject may act on, for list pages. Not served yet: UNIMPLEMENTED."""
+    """Says which objects of a type a subject may act on, as a filter that a list page gives to its database."""
 
 class AuthorizationServiceServicer(metaclass=_abc_1.ABCMeta):
     """Answers questions of access from the policy that is loaded. Every call only reads and is safe to retry."""
@@ -87,7 +91,9 @@ class AuthorizationServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_check_pb2.CheckStreamRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_check_pb2.CheckStreamResponse], _abc.AsyncIterator[_check_pb2.CheckStreamResponse]]:
-        """Decides requests as they come, and answers in their order. Not served yet: UNIMPLEMENTED."""
+        """Decides requests as they come, each on the policy that is current then, and answers in their order. An invalid one
+        is answered in its place, denied.
+        """
 
     @_abc_1.abstractmethod
     def Explain(
@@ -103,6 +109,6 @@ class AuthorizationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _filter_pb2.FilterObjectsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_filter_pb2.FilterObjectsResponse, _abc.Awaitable[_filter_pb2.FilterObjectsResponse]]:
-        """Names the objects that a subject may act on, for list pages. Not served yet: UNIMPLEMENTED."""
+        """Says which objects of a type a subject may act on, as a filter that a list page gives to its database."""
 
 def add_AuthorizationServiceServicer_to_server(servicer: AuthorizationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from authz_sidecar._proto.authz.v1 import check_pb2 as authz_dot_v1_dot_check__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x61uthz/v1/explain.proto\x12\x08\x61uthz.v1\x1a\x14\x61uthz/v1/check.proto\"^\n\x04Rule\x12\r\n\x05ptype\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x03(\t\x12\x0c\n\x04\x66ile\x18\x03 \x01(\t\x12\x0c\n\x04line\x18\x04 \x01(\r\x12\x0e\n\x06\x63olumn\x18\x05 \x01(\r\x12\x0b\n\x03via\x18\x06 \x03(\t\"f\n\x08NearMiss\x12\x1c\n\x04rule\x18\x01 \x01(\x0b\x32\x0e.authz.v1.Rule\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\x0e\n\x06wanted\x18\x03 \x01(\t\x12\x0b\n\x03got\x18\x04 \x01(\t\x12\x10\n\x08sentence\x18\x05 \x01(\t\"7\n\x0e\x45xplainRequest\x12%\n\x05\x63heck\x18\x01 \x01(\x0b\x32\x16.authz.v1.CheckRequest\"\xb3\x01\n\x0f\x45xplainResponse\x12\'\n\x06result\x18\x01 \x01(\x0b\x32\x17.authz.v1.CheckResponse\x12\x1c\n\x04rule\x18\x02 \x01(\x0b\x32\x0e.authz.v1.Rule\x12\x11\n\trole_path\x18\x03 \x03(\t\x12\r\n\x05roles\x18\x04 \x03(\t\x12\'\n\x0bnear_misses\x18\x05 \x03(\x0b\x32\x12.authz.v1.NearMiss\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x61uthz/v1/explain.proto\x12\x08\x61uthz.v1\x1a\x14\x61uthz/v1/check.proto\"n\n\x04Rule\x12\r\n\x05ptype\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x03(\t\x12\x0c\n\x04\x66ile\x18\x03 \x01(\t\x12\x0c\n\x04line\x18\x04 \x01(\r\x12\x0e\n\x06\x63olumn\x18\x05 \x01(\r\x12\x0b\n\x03via\x18\x06 \x03(\t\x12\x0e\n\x06\x66ields\x18\x07 \x03(\t\"f\n\x08NearMiss\x12\x1c\n\x04rule\x18\x01 \x01(\x0b\x32\x0e.authz.v1.Rule\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\x0e\n\x06wanted\x18\x03 \x01(\t\x12\x0b\n\x03got\x18\x04 \x01(\t\x12\x10\n\x08sentence\x18\x05 \x01(\t\"7\n\x0e\x45xplainRequest\x12%\n\x05\x63heck\x18\x01 \x01(\x0b\x32\x16.authz.v1.CheckRequest\"\xb3\x01\n\x0f\x45xplainResponse\x12\'\n\x06result\x18\x01 \x01(\x0b\x32\x17.authz.v1.CheckResponse\x12\x1c\n\x04rule\x18\x02 \x01(\x0b\x32\x0e.authz.v1.Rule\x12\x11\n\trole_path\x18\x03 \x03(\t\x12\r\n\x05roles\x18\x04 \x03(\t\x12\'\n\x0bnear_misses\x18\x05 \x03(\x0b\x32\x12.authz.v1.NearMiss\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,11 +33,11 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'authz.v1.explain_pb2', _glo
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RULE']._serialized_start=58
-  _globals['_RULE']._serialized_end=152
-  _globals['_NEARMISS']._serialized_start=154
-  _globals['_NEARMISS']._serialized_end=256
-  _globals['_EXPLAINREQUEST']._serialized_start=258
-  _globals['_EXPLAINREQUEST']._serialized_end=313
-  _globals['_EXPLAINRESPONSE']._serialized_start=316
-  _globals['_EXPLAINRESPONSE']._serialized_end=495
+  _globals['_RULE']._serialized_end=168
+  _globals['_NEARMISS']._serialized_start=170
+  _globals['_NEARMISS']._serialized_end=272
+  _globals['_EXPLAINREQUEST']._serialized_start=274
+  _globals['_EXPLAINREQUEST']._serialized_end=329
+  _globals['_EXPLAINRESPONSE']._serialized_start=332
+  _globals['_EXPLAINRESPONSE']._serialized_end=511
 # @@protoc_insertion_point(module_scope)

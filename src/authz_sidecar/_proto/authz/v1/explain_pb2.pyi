@@ -31,6 +31,7 @@ class Rule(_message.Message):
     LINE_FIELD_NUMBER: _builtins.int
     COLUMN_FIELD_NUMBER: _builtins.int
     VIA_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
     ptype: _builtins.str
     """Its definition in the model: "p", "p2", …."""
     file: _builtins.str
@@ -47,6 +48,10 @@ class Rule(_message.Message):
     def via(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Roles that the grant was inherited from, nearest first."""
 
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The names of its fields: the nth names the nth value."""
+
     def __init__(
         self,
         *,
@@ -56,10 +61,11 @@ class Rule(_message.Message):
         line: _builtins.int = ...,
         column: _builtins.int = ...,
         via: _abc.Iterable[_builtins.str] | None = ...,
+        fields: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "file", b"file", "line", b"line", "ptype", b"ptype", "values", b"values", "via", b"via"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "fields", b"fields", "file", b"file", "line", b"line", "ptype", b"ptype", "values", b"values", "via", b"via"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,8 +3,13 @@
 isort:skip_file
 """
 
+from authz_sidecar._proto.authz.v1 import check_pb2 as _check_pb2
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import struct_pb2 as _struct_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -16,35 +21,277 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _FilterKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FilterKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FilterKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FILTER_KIND_UNSPECIFIED: _FilterKind.ValueType  # 0
+    """Never sent by a server that works."""
+    FILTER_KIND_NONE: _FilterKind.ValueType  # 1
+    """No object: there are no clauses."""
+    FILTER_KIND_ALL: _FilterKind.ValueType  # 2
+    """Every object of the type: one clause that allows and sets nothing."""
+    FILTER_KIND_COMPANIES: _FilterKind.ValueType  # 3
+    """All objects of the companies that the only clause sets."""
+    FILTER_KIND_OWN: _FilterKind.ValueType  # 4
+    """Objects that the subject owns, within the companies that the clauses set or in any."""
+    FILTER_KIND_IDS: _FilterKind.ValueType  # 5
+    """The ids, or beginnings of ids, that the only clause sets, within the companies that it sets or in any."""
+    FILTER_KIND_MIXED: _FilterKind.ValueType  # 6
+    """Anything else: several clauses, denials among them, or owners beside other sets."""
+
+class FilterKind(_FilterKind, metaclass=_FilterKindEnumTypeWrapper):
+    """The shape of a filter, for callers that treat the simple ones apart. The clauses say it all; a caller that does not
+    know a number goes by them.
+    """
+
+FILTER_KIND_UNSPECIFIED: FilterKind.ValueType  # 0
+"""Never sent by a server that works."""
+FILTER_KIND_NONE: FilterKind.ValueType  # 1
+"""No object: there are no clauses."""
+FILTER_KIND_ALL: FilterKind.ValueType  # 2
+"""Every object of the type: one clause that allows and sets nothing."""
+FILTER_KIND_COMPANIES: FilterKind.ValueType  # 3
+"""All objects of the companies that the only clause sets."""
+FILTER_KIND_OWN: FilterKind.ValueType  # 4
+"""Objects that the subject owns, within the companies that the clauses set or in any."""
+FILTER_KIND_IDS: FilterKind.ValueType  # 5
+"""The ids, or beginnings of ids, that the only clause sets, within the companies that it sets or in any."""
+FILTER_KIND_MIXED: FilterKind.ValueType  # 6
+"""Anything else: several clauses, denials among them, or owners beside other sets."""
+Global___FilterKind: _TypeAlias = FilterKind  # noqa: Y015
+
+class _ClauseEffect:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ClauseEffectEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ClauseEffect.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CLAUSE_EFFECT_UNSPECIFIED: _ClauseEffect.ValueType  # 0
+    """Never sent by a server that works. A caller must not pass objects on it."""
+    CLAUSE_EFFECT_ALLOW: _ClauseEffect.ValueType  # 1
+    """The object passes."""
+    CLAUSE_EFFECT_DENY: _ClauseEffect.ValueType  # 2
+    """The object does not pass."""
+
+class ClauseEffect(_ClauseEffect, metaclass=_ClauseEffectEnumTypeWrapper):
+    """What an object that matches a clause gets."""
+
+CLAUSE_EFFECT_UNSPECIFIED: ClauseEffect.ValueType  # 0
+"""Never sent by a server that works. A caller must not pass objects on it."""
+CLAUSE_EFFECT_ALLOW: ClauseEffect.ValueType  # 1
+"""The object passes."""
+CLAUSE_EFFECT_DENY: ClauseEffect.ValueType  # 2
+"""The object does not pass."""
+Global___ClauseEffect: _TypeAlias = ClauseEffect  # noqa: Y015
+
 @_typing.final
 class FilterObjectsRequest(_message.Message):
-    """Which objects may the subject act on? Not served yet: its fields come with the first version that serves it."""
+    """Which objects of a type may the subject do the action to? An object has an id; questions about a type as a whole, such
+    as whether one may be created, are for Check.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    OBJECT_TYPE_FIELD_NUMBER: _builtins.int
+    COMPANY_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_FIELD_NUMBER: _builtins.int
+    ON_BEHALF_OF_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    SUBJECT_ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    SECTION_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """Identity that asks. Exactly one of subject and credential is set. It does not begin with "role:"."""
+    action: _builtins.str
+    """What the subject wants to do, for example "read". Never empty."""
+    object_type: _builtins.str
+    """Kind of the objects, for example "folder". Never empty."""
+    company: _builtins.str
+    """Narrows the question to objects of one company; empty narrows it to those at platform level. Unset asks about the
+    objects of all companies.
+    """
+    credential: _builtins.str
+    """API key or access token: the sidecar authenticates it, then answers for its identity."""
+    on_behalf_of: _builtins.str
+    """User that a service account impersonates."""
+    section: _builtins.str
+    """Which numbered sections of a plain Casbin model answer, as in CheckRequest."""
+    @_builtins.property
+    def context(self) -> _struct_pb2.Struct:
+        """Facts about the request itself; fills every request token that no other field fills."""
+
+    @_builtins.property
+    def subject_attributes(self) -> _struct_pb2.Struct:
+        """Facts about the subject, read by conditions as `r.sub.NAME`; they override stored ones."""
+
     def __init__(
         self,
+        *,
+        subject: _builtins.str = ...,
+        action: _builtins.str = ...,
+        object_type: _builtins.str = ...,
+        company: _builtins.str | None = ...,
+        credential: _builtins.str = ...,
+        on_behalf_of: _builtins.str = ...,
+        context: _struct_pb2.Struct | None = ...,
+        subject_attributes: _struct_pb2.Struct | None = ...,
+        section: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_company", b"_company", "company", b"company", "context", b"context", "subject_attributes", b"subject_attributes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_company", b"_company", "action", b"action", "company", b"company", "context", b"context", "credential", b"credential", "object_type", b"object_type", "on_behalf_of", b"on_behalf_of", "section", b"section", "subject", b"subject", "subject_attributes", b"subject_attributes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__company: _TypeAlias = _typing.Literal["company"]  # noqa: Y015
+    _WhichOneofArgType__company: _TypeAlias = _typing.Literal["_company", b"_company"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__company) -> _WhichOneofReturnType__company | None: ...
 
 Global___FilterObjectsRequest: _TypeAlias = FilterObjectsRequest  # noqa: Y015
 
 @_typing.final
-class FilterObjectsResponse(_message.Message):
-    """The objects. Not served yet: its fields come with the first version that serves it."""
+class TextSet(_message.Message):
+    """A set of texts: those among `values`, and those with one of `prefixes`, less the exceptions. Texts are compared byte
+    for byte, capitals included. The empty prefix stands for every text. Without values and prefixes the set is empty.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    VALUES_FIELD_NUMBER: _builtins.int
+    PREFIXES_FIELD_NUMBER: _builtins.int
+    EXCEPT_VALUES_FIELD_NUMBER: _builtins.int
+    EXCEPT_PREFIXES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """These texts."""
+
+    @_builtins.property
+    def prefixes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """And every text that begins with one of these."""
+
+    @_builtins.property
+    def except_values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """But none of these."""
+
+    @_builtins.property
+    def except_prefixes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """And none that begins with one of these."""
+
     def __init__(
         self,
+        *,
+        values: _abc.Iterable[_builtins.str] | None = ...,
+        prefixes: _abc.Iterable[_builtins.str] | None = ...,
+        except_values: _abc.Iterable[_builtins.str] | None = ...,
+        except_prefixes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["except_prefixes", b"except_prefixes", "except_values", b"except_values", "prefixes", b"prefixes", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TextSet: _TypeAlias = TextSet  # noqa: Y015
+
+@_typing.final
+class FilterClause(_message.Message):
+    """An object matches a clause if each of its parts is in the set for that part. A part without a set may be anything."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EFFECT_FIELD_NUMBER: _builtins.int
+    COMPANY_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    CONDITIONS_FIELD_NUMBER: _builtins.int
+    effect: Global___ClauseEffect.ValueType
+    """What an object that matches gets."""
+    @_builtins.property
+    def company(self) -> Global___TextSet:
+        """The company that the object belongs to; "" is platform level."""
+
+    @_builtins.property
+    def id(self) -> Global___TextSet:
+        """The id of the object."""
+
+    @_builtins.property
+    def owner(self) -> Global___TextSet:
+        """The identity that owns the object; "" is nobody."""
+
+    @_builtins.property
+    def conditions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What has to hold besides and cannot be told without the object, as text for people. It is left out of the match."""
+
+    def __init__(
+        self,
+        *,
+        effect: Global___ClauseEffect.ValueType = ...,
+        company: Global___TextSet | None = ...,
+        id: Global___TextSet | None = ...,
+        owner: Global___TextSet | None = ...,
+        conditions: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["company", b"company", "id", b"id", "owner", b"owner"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["company", b"company", "conditions", b"conditions", "effect", b"effect", "id", b"id", "owner", b"owner"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FilterClause: _TypeAlias = FilterClause  # noqa: Y015
+
+@_typing.final
+class FilterObjectsResponse(_message.Message):
+    """The objects, as a filter that a database can apply."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    CLAUSES_FIELD_NUMBER: _builtins.int
+    EXACT_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    POLICY_VERSION_FIELD_NUMBER: _builtins.int
+    DIRECTORY_REVISION_FIELD_NUMBER: _builtins.int
+    DECISION_ID_FIELD_NUMBER: _builtins.int
+    kind: Global___FilterKind.ValueType
+    """The shape of the filter."""
+    exact: _builtins.bool
+    """Whether the filter passes just the objects that Check allows. Otherwise it passes all of those and more: filter by
+    it first, then ask BatchCheck about what is left.
+    """
+    reason: _check_pb2.Reason.ValueType
+    """Why something passes or nothing does. For one object ask Check."""
+    policy_version: _builtins.str
+    """Policy that answered, as in CheckResponse."""
+    directory_revision: _builtins.int
+    """Revision of the directory of identities that answered; 0 where there is none."""
+    decision_id: _builtins.str
+    """Names this answer in logs."""
+    @_builtins.property
+    def clauses(self) -> _containers.RepeatedCompositeFieldContainer[Global___FilterClause]:
+        """The first clause that an object matches decides; an object that matches none does not pass."""
+
+    @_builtins.property
+    def left_out(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """With `exact` false: denials that no clause could say, as text for people."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___FilterKind.ValueType = ...,
+        clauses: _abc.Iterable[Global___FilterClause] | None = ...,
+        exact: _builtins.bool = ...,
+        left_out: _abc.Iterable[_builtins.str] | None = ...,
+        reason: _check_pb2.Reason.ValueType = ...,
+        policy_version: _builtins.str = ...,
+        directory_revision: _builtins.int = ...,
+        decision_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clauses", b"clauses", "decision_id", b"decision_id", "directory_revision", b"directory_revision", "exact", b"exact", "kind", b"kind", "left_out", b"left_out", "policy_version", b"policy_version", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,146 @@
+"""Clauses in their simplest form: merged, without what decides nothing, and whether they are exact.
+
+What comes in is an ordered list of clauses, allowing and denying, of which the first that an object matches decides;
+that list is right with the conditions of its clauses. What goes out is right without them, in one direction: it passes
+every object that the list passes.
+"""
+
+from itertools import groupby
+
+from authz_sidecar.values.filter import Clause, FilterKind
+from authz_sidecar.values.texts import ANY
+
+# Beyond this many clauses after merging they are not compared with each other, which is quadratic.
+MAX_COMPARED = 200
+
+Clauses = list[Clause]
+
+
+def simplify(ordered: Clauses) -> tuple[Clauses, bool, tuple[str, ...]]:
+    """The clauses that are left, whether they are exact, and the denials that had to be left out, as texts."""
+    kept = _without_last_denials(_merged(ordered))
+    comparable = len(kept) <= MAX_COMPARED
+    if comparable:
+        kept = _without_last_denials(_merged(_reachable(kept)))
+    left_out: dict[str, None] = {}
+    clauses: Clauses = []
+    for at, clause in enumerate(kept):
+        if not clause.allows:
+            if comparable and not any(later.allows and _meet(clause, later) for later in kept[at + 1 :]):
+                continue
+            if clause.conditions:
+                # An object that meets the sets and not the conditions must pass.
+                left_out[" && ".join(clause.conditions)] = None
+                continue
+        clauses.append(clause)
+    if left_out:
+        clauses = _merged(clauses)
+        if comparable:
+            clauses = _reachable(clauses)
+        clauses = _without_last_denials(clauses)
+    exact = not left_out and not any(clause.conditions for clause in clauses)
+    return clauses, exact, tuple(left_out)
+
+
+def kind_of(clauses: Clauses, subject: str) -> FilterKind:
+    """The shape of simplified clauses."""
+    if not clauses:
+        return FilterKind.NONE
+    if not all(clause.allows for clause in clauses):
+        return FilterKind.MIXED
+    if all(clause.owner.only == subject and clause.id is ANY for clause in clauses):
+        return FilterKind.OWN
+    if len(clauses) > 1 or clauses[0].owner is not ANY:
+        return FilterKind.MIXED
+    (clause,) = clauses
+    if clause.id is not ANY:
+        return FilterKind.IDS
+    return FilterKind.ALL if clause.company is ANY else FilterKind.COMPANIES
+
+
+def _without_last_denials(clauses: Clauses) -> Clauses:
+    """What matches no clause is denied anyway."""
+    end = len(clauses)
+    while end and not clauses[end - 1].allows:
+        end -= 1
+    return clauses[:end]
+
+
+def _merged(clauses: Clauses) -> Clauses:
+    """Neighbours of one effect, among which the order says nothing, joined where they differ in one part only."""
+    merged: Clauses = []
+    for _, run in groupby(clauses, key=lambda clause: clause.allows):
+        joined = list(run)
+        for part in ("id", "company", "owner"):
+            if len(joined) == 1:
+                break
+            joined = _joined(joined, part)
+        merged += joined
+    return merged
+
+
+def _joined(run: Clauses, part: str) -> Clauses:
+    others = [name for name in ("company", "id", "owner") if name != part]
+    groups: dict[object, Clauses] = {}
+    for clause in run:
+        key = (getattr(clause, others[0]), getattr(clause, others[1]), clause.conditions)
+        groups.setdefault(key, []).append(clause)
+    joined: Clauses = []
+    for same in groups.values():
+        joined += same if len(same) == 1 else _union(same, part)
+    return joined
+
+
+def _union(same: Clauses, part: str) -> Clauses:
+    """Clauses that differ in `part` alone, as few as their sets allow."""
+    plain = [getattr(clause, part) for clause in same]
+    finite = [texts for texts in plain if texts.finite]
+    sets = [texts for texts in plain if not texts.finite]
+    if finite:
+        # All at once: joining thousands of values one by one would be quadratic.
+        values = frozenset[str]().union(*[texts.values for texts in finite])
+        sets.append(type(finite[0])(values))
+    united = sets[:1]
+    for texts in sets[1:]:
+        for at, other in enumerate(united):
+            union = other.union(texts)
+            if union is not None:
+                united[at] = union
+                break
+        else:
+            united.append(texts)
+    first = same[0]
+    return [Clause(first.allows, **{**_sets(first), part: texts}, conditions=first.conditions) for texts in united]
+
+
+def _sets(clause: Clause) -> dict[str, object]:
+    return {"company": clause.company, "id": clause.id, "owner": clause.owner}
+
+
+def _reachable(clauses: Clauses) -> Clauses:
+    """Without the clauses that decide nothing: all their objects are decided before, or alike by a neighbour."""
+    reached: Clauses = []
+    for clause in clauses:
+        if not any(not earlier.conditions and _covers(earlier, clause) for earlier in reached):
+            reached.append(clause)
+    kept: Clauses = []
+    for _, run in groupby(reached, key=lambda clause: clause.allows):
+        neighbours = list(run)
+        kept += [
+            clause
+            for at, clause in enumerate(neighbours)
+            if not any(not later.conditions and _covers(later, clause) for later in neighbours[at + 1 :])
+        ]
+    return kept
+
+
+def _covers(one: Clause, other: Clause) -> bool:
+    return other.company.within(one.company) and other.id.within(one.id) and other.owner.within(one.owner)
+
+
+def _meet(one: Clause, other: Clause) -> bool:
+    """Whether some object may match both."""
+    return all(
+        bool(mine.intersect(theirs))
+        for mine, theirs in ((one.company, other.company), (one.id, other.id), (one.owner, other.owner))
+    )

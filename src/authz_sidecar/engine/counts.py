@@ -1,0 +1,86 @@
+"""What a serving process counts: plain numbers, cheap to add to on every call, and to add up over processes."""
+
+from bisect import bisect_left
+
+import msgspec
+
+from authz_sidecar.values import Reason
+
+# Upper bounds of the buckets. Seconds from the acceptance of a call to its answer:
+SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+# Checks in a batch:
+CHECKS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
+
+
+class Histogram(msgspec.Struct):
+    """How many observations fell into each bucket: `buckets[n]` those up to `bounds[n]` and above the bound before,
+    the last those above all bounds. `total` is the sum of what was observed."""
+
+    bounds: tuple[float, ...]
+    buckets: list[int]
+    total: float = 0.0
+
+    @classmethod
+    def of(cls, bounds: tuple[float, ...]) -> "Histogram":
+        """An empty one."""
+        return cls(bounds, [0] * (len(bounds) + 1))
+
+    def observe(self, value: float) -> None:
+        """Count one observation."""
+        self.buckets[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    def add(self, other: "Histogram") -> None:
+        """Add what another process observed."""
+        self.buckets = [mine + theirs for mine, theirs in zip(self.buckets, other.buckets, strict=True)]
+        self.total += other.total
+
+
+class MethodCounts(msgspec.Struct):
+    """One method: ended calls by the name of their status code, and how long they took in seconds."""
+
+    codes: dict[str, int] = msgspec.field(default_factory=dict)
+    seconds: Histogram = msgspec.field(default_factory=lambda: Histogram.of(SECONDS))
+
+    def end(self, code: str, seconds: float) -> None:
+        """Count a call that ended."""
+        self.codes[code] = self.codes.get(code, 0) + 1
+        self.seconds.observe(seconds)
+
+    def add(self, other: "MethodCounts") -> None:
+        """Add what another process counted."""
+        for code, number in other.codes.items():
+            self.codes[code] = self.codes.get(code, 0) + number
+        self.seconds.add(other.seconds)
+
+
+class Counts(msgspec.Struct):
+    """Everything one process counts. Methods and limits are names of ours, so that their number is bounded.
+
+    `decisions[reason]` are answers by reason; `refused[limit]` calls refused at a limit; `in_flight` is the number of
+    accepted calls that have not ended.
+    """
+
+    decisions: list[int] = msgspec.field(default_factory=lambda: [0] * (max(Reason) + 1))
+    methods: dict[str, MethodCounts] = msgspec.field(default_factory=dict)
+    batches: Histogram = msgspec.field(default_factory=lambda: Histogram.of(CHECKS))
+    refused: dict[str, int] = msgspec.field(default_factory=dict)
+    in_flight: int = 0
+
+    def method(self, name: str) -> MethodCounts:
+        """The counts of one method."""
+        return self.methods.setdefault(name, MethodCounts())
+
+    def refuse(self, limit: str) -> None:
+        """Count a call that a limit refused."""
+        self.refused[limit] = self.refused.get(limit, 0) + 1
+
+    def add(self, other: "Counts") -> None:
+        """Add what another process counted."""
+        self.decisions = [mine + theirs for mine, theirs in zip(self.decisions, other.decisions, strict=True)]
+        for name, counts in other.methods.items():
+            self.method(name).add(counts)
+        self.batches.add(other.batches)
+        for limit, number in other.refused.items():
+            self.refused[limit] = self.refused.get(limit, 0) + number
+        self.in_flight += other.in_flight

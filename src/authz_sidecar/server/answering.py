@@ -1,0 +1,132 @@
+"""What answers checks in one process: the gRPC server, its engine, and the taking of new policies beside calls."""
+
+import asyncio
+import gc
+import logging
+import time
+import weakref
+
+from authz_sidecar.compile.snapshot import Snapshot
+from authz_sidecar.compile.transfer import dismantle
+from authz_sidecar.decide.decider import Decider
+from authz_sidecar.engine import Counts, Engine
+from authz_sidecar.server.log import decision_log
+from authz_sidecar.server.settings import ServeSettings
+from authz_sidecar.sources.build import read_built
+from authz_sidecar.transports.address import Address
+from authz_sidecar.transports.grpc.server import GrpcServer
+
+logger = logging.getLogger(__name__)
+
+# How long a new policy is read before calls get their turn.
+SLICE_SECONDS = 0.001
+# Steps of reading between searches for the youngest garbage, and for the next older; steps of freeing between searches.
+STEPS_TO_SEARCH = 4
+STEPS_TO_SEARCH_LONGER = 32
+STEPS_FREED_TO_SEARCH = 20
+
+
+class Answering:
+    """Answers on `address`. Make it inside the event loop that it shall run on.
+
+    `shared` says that the port is shared with other processes, whose parent has taken it.
+    """
+
+    def __init__(self, settings: ServeSettings, address: Address, *, shared: bool = False) -> None:
+        self.engine = Engine(decision_log(settings.log))
+        self._grace = settings.grace
+        self._wait_for_policies = settings.wait_for_policies
+        self._server = GrpcServer(
+            self.engine, settings.limits, address, settings.access, shared=shared, tls=settings.tls
+        )
+        self._loop = asyncio.get_running_loop()
+        self._loading = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> Address:
+        """Listen, and return the address with the port that was taken; raises AddressError and TlsError."""
+        # Until the first policy is there connections wait, so that no client is denied since a server starts. Where
+        # there may be none for long, health says so.
+        return await self._server.start(accept=self._wait_for_policies)
+
+    async def load(self, fd: int, policy_version: str) -> None:
+        """Take the policy that was compiled into the file `fd`, while calls go on; raises TransferError.
+
+        Python would search all that is read for garbage, again and again. So only what is young is searched meanwhile;
+        then what was read is put out of sight, where it stays until the policy is replaced and taken apart.
+        """
+        async with self._loading:
+            collecting = gc.isenabled()
+            gc.disable()
+            try:
+                snapshot = await _read(fd)
+                replaced = self.engine.load(snapshot, policy_version)
+                gc.collect(1)
+                gc.freeze()
+            finally:
+                if collecting:
+                    gc.enable()
+        self._server.health.set_serving(True)
+        await self._server.accept()
+        if replaced.decider is not None:
+            # Calls that hold the replaced policy, such as a batch, finish on it.
+            weakref.finalize(replaced.lease, self._retire, replaced.decider).atexit = False
+
+    def rename(self, policy_version: str) -> None:
+        """Serve the same policy under another version."""
+        self.engine.rename(policy_version)
+
+    def counts(self) -> Counts:
+        """What this process has counted until now."""
+        self.engine.counts.in_flight = self._server.in_flight
+        return self.engine.counts
+
+    async def stop(self, stop_now: asyncio.Event) -> None:
+        """Stop within the grace period, or as soon as `stop_now` is set."""
+        stopping = asyncio.create_task(self._server.stop(self._grace))
+        hurrying = asyncio.create_task(stop_now.wait())
+        await asyncio.wait((stopping, hurrying), return_when=asyncio.FIRST_COMPLETED)
+        hurrying.cancel()
+        if not stopping.done():
+            await self._server.stop(0)
+        await stopping
+
+    def _retire(self, decider: Decider) -> None:
+        """Nobody uses the policy any more: free it bit by bit, since freeing a large one at once is a long pause."""
+        # The last call to hold it may have been explained in a thread.
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._begin_to_take_apart, decider)
+
+    def _begin_to_take_apart(self, decider: Decider) -> None:
+        task = self._loop.create_task(_take_apart(decider))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _read(fd: int) -> Snapshot:
+    """Read a snapshot, a millisecond's work at a time."""
+    reading = read_built(fd)
+    steps = 0
+    while True:
+        until = time.perf_counter() + SLICE_SECONDS
+        while time.perf_counter() < until:
+            try:
+                next(reading)
+            except StopIteration as end:
+                snapshot: Snapshot = end.value
+                return snapshot
+            steps += 1
+            # What calls leave behind meanwhile is found while it is young, and what was read ages past the search.
+            if not steps % STEPS_TO_SEARCH:
+                gc.collect(int(not steps % STEPS_TO_SEARCH_LONGER))
+        await asyncio.sleep(0)
+
+
+async def _take_apart(decider: Decider) -> None:
+    """Free a policy, a little at a time."""
+    snapshot = decider.snapshot
+    for step, _ in enumerate(dismantle(snapshot, *decider.close()), 1):
+        # What is freed hides what calls allocate from Python, which would then search for long at once.
+        if not step % STEPS_FREED_TO_SEARCH:
+            gc.collect(0)
+        await asyncio.sleep(0)

@@ -1,0 +1,104 @@
+"""The log: lines on standard error, as JSON for machines or as text for people."""
+
+import datetime as dt
+import json
+import logging
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from authz_sidecar.engine import Answer, ServedPolicy
+from authz_sidecar.engine.engine import DecisionLog
+from authz_sidecar.server.settings import LogSettings
+from authz_sidecar.values import Request
+
+decisions = logging.getLogger("authz_sidecar.decision")
+# The attributes of every record: what is not among them is a field that somebody gave.
+_USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: `time` (RFC 3339, UTC), `level`, `logger`, `message`, further fields, and `error` with
+    the traceback of a fault."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        line: dict[str, Any] = {
+            "time": _rfc3339(record.created),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_fields(record),
+        }
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+class TextFormatter(logging.Formatter):
+    """Time, level and message, then the further fields as `name=value`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record; control characters in it are escaped, so that it cannot act on a terminal."""
+        fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
+        text = f"{_rfc3339(record.created)} {record.levelname} {record.getMessage()}{fields}"
+        lines = [text, *(self.formatException(record.exc_info).split("\n") if record.exc_info else ())]
+        return "\n".join(map(_escaped, lines))
+
+
+def configure_log(settings: LogSettings) -> None:
+    """Send the log of this process to standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if settings.form == "json" else TextFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(settings.level.upper())
+    for library in ("uvicorn", "asyncio", "grpc"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+
+
+def decision_log(settings: LogSettings) -> DecisionLog | None:
+    """What writes a line for each decision; None if nobody wants them."""
+    if not settings.decisions:
+        return None
+    decisions.setLevel(logging.INFO)
+    return _log_decision
+
+
+def _log_decision(request: Request, answer: Answer, policy: ServedPolicy, call_id: str) -> None:
+    """Attributes and context are left out: they may hold what a log must not."""
+    decision = answer.decision
+    fields = {
+        "allowed": decision.allowed,
+        "reason": decision.reason.label,
+        "subject": request.subject,
+        "action": request.action,
+        "object": request.object,
+        "company": request.company,
+        "owner": request.owner,
+        "rule": _place(request, answer, policy),
+        "policy_version": answer.policy_version,
+        "decision_id": answer.decision_id,
+        "request_id": call_id,
+    }
+    decisions.info("decision", extra={name: value for name, value in fields.items() if value != ""})
+
+
+def _place(request: Request, answer: Answer, policy: ServedPolicy) -> str:
+    row = answer.decision.rule
+    if row < 0 or policy.decider is None:
+        return ""
+    return str(policy.decider.snapshot.rules[request.section].span(row))
+
+
+def _escaped(text: str) -> str:
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+
+
+def _fields(record: logging.LogRecord) -> Mapping[str, Any]:
+    return {name: value for name, value in vars(record).items() if name not in _USUAL}
+
+
+def _rfc3339(seconds: float) -> str:
+    moment = dt.datetime.fromtimestamp(seconds, dt.UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,125 @@
+"""From settings to a sidecar that serves, and to the end of its drain: one process or several alike."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from authz_sidecar.compile.transfer import TransferError
+from authz_sidecar.server.feed import EarlyBuild, PolicyFeed, PolicyTaker
+from authz_sidecar.server.lifetime import Lifetime
+from authz_sidecar.server.settings import RefusedBundleError, ServeSettings, StartError
+from authz_sidecar.sources.build import BuildError
+from authz_sidecar.transports.address import Address
+from authz_sidecar.transports.certificates import CertificateWatch, log_warnings
+from authz_sidecar.transports.http.app import SidecarView, build_app
+from authz_sidecar.transports.http.server import HttpServer
+
+logger = logging.getLogger(__name__)
+
+
+class Answerers(PolicyTaker, SidecarView, Protocol):
+    """Whoever answers checks: this process (`alone`), or a pool of workers (`supervisor`)."""
+
+    accepting: bool
+
+    async def start(self) -> Address:
+        """Listen, and return the address with the port that was taken; raises AddressError, TlsError and StartError."""
+
+    async def stop(self, stop_now: asyncio.Event) -> None:
+        """Stop within the grace period, or as soon as `stop_now` is set."""
+
+
+async def serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
+    """Serve until a signal says stop; `say` gets the ready line.
+
+    Raises AddressError, TlsError, StartError, and RefusedBundleError if the bundle does not load.
+    """
+    lifetime = Lifetime()
+    watch = _watch_certificates(settings)
+    # Compiling goes on while this process imports what it needs, which takes as long.
+    early = EarlyBuild.begin(Path(settings.policies))
+    try:
+        answerers = _answerers(settings)
+        feed = PolicyFeed(Path(settings.policies), settings.watch_interval, answerers, answerers.status)
+        http = HttpServer(build_app(answerers, watch), settings.http, settings.grace, settings.access)
+        http_address = await http.start()
+        try:
+            try:
+                grpc_address = await answerers.start()
+                if await _first_policy(feed, early, settings, lifetime):
+                    answerers.accepting = True
+                    version = answerers.status.policy_version or "none"
+                    say(f"ready grpc={grpc_address} http={http_address} policy_version={version}")
+                    await _follow(feed, lifetime)
+            finally:
+                answerers.accepting = False
+                await answerers.stop(lifetime.stop_now)
+        finally:
+            # Last, so that `/readyz` says what is going on while calls finish.
+            await http.stop()
+    finally:
+        if early is not None:
+            early.build.close()
+
+
+def _watch_certificates(settings: ServeSettings) -> CertificateWatch | None:
+    """What metrics tell of the certificate; raises TlsError. It warns here, once for all workers, and is quiet then:
+    whoever shows the certificate says when it changes."""
+    if settings.tls is None:
+        return None
+    watch = CertificateWatch(settings.tls, quiet=True)
+    log_warnings(watch.current)
+    return watch
+
+
+def _answerers(settings: ServeSettings) -> Answerers:
+    # A supervisor has no use for gRPC, which takes time and memory.
+    if settings.workers > 1:
+        from authz_sidecar.server.supervisor import WorkerPool
+
+        return WorkerPool(settings)
+    from authz_sidecar.server.alone import Alone
+
+    return Alone(settings)
+
+
+async def _first_policy(
+    feed: PolicyFeed, early: EarlyBuild | None, settings: ServeSettings, lifetime: Lifetime
+) -> bool:
+    """Load the first policy; False if a signal came first. Where there is none, raises StartError or
+    RefusedBundleError, or goes on without if that is what was asked."""
+    loading = asyncio.ensure_future(feed.first(early))
+    stopping = asyncio.ensure_future(lifetime.stop.wait())
+    await asyncio.wait((loading, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not loading.done():
+        loading.cancel()
+        return False
+    try:
+        report = await loading
+    except (BuildError, TransferError, StartError) as error:
+        if not settings.wait_for_policies:
+            raise error if isinstance(error, StartError) else StartError(str(error)) from error
+        logger.error("%s; waiting for policies", error)
+        return True
+    if not report.built:
+        if not settings.wait_for_policies:
+            raise RefusedBundleError(report)
+        feed.log_refusal(report)
+    return True
+
+
+async def _follow(feed: PolicyFeed, lifetime: Lifetime) -> None:
+    """Follow the policies until a signal says stop. SIGHUP reads them anew, as administrators expect."""
+    following = asyncio.ensure_future(feed.run())
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, feed.ask)
+    try:
+        await lifetime.until_stop(following)
+    finally:
+        following.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await following

@@ -1,0 +1,262 @@
+"""Several processes on one port: the supervisor follows the policies for all of them and replaces those that die."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+from authz_sidecar.compile.transfer import TransferError
+from authz_sidecar.engine import Counts, PolicyStatus
+from authz_sidecar.server.control import Channel, Counted, Listening, Load, Loaded, Rename, Report, Start
+from authz_sidecar.server.settings import ServeSettings, StartError
+from authz_sidecar.transports.address import Address, AddressError, reserve_port
+
+logger = logging.getLogger(__name__)
+
+MODULE = "authz_sidecar.server.worker"
+# A worker that dies again and again is started less and less often.
+FIRST_BACKOFF_SECONDS = 0.1
+MAX_BACKOFF_SECONDS = 5.0
+# One that has lived so long begins anew with the first.
+SETTLED_SECONDS = 30.0
+COUNT_SECONDS = 1.0
+# A worker that does not take a policy for so long is replaced.
+LOAD_SECONDS = 120.0
+# What a worker gets beyond the grace period before it is killed.
+END_SECONDS = 2.0
+
+
+class WorkerGoneError(Exception):
+    """A worker ended, or says nothing."""
+
+
+class Worker:
+    """One process that answers. Make it inside the event loop."""
+
+    def __init__(self, settings: ServeSettings, address: Address) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            # In a group of its own: a key that interrupts the terminal's group is the supervisor's to handle.
+            self.process = subprocess.Popen(  # noqa: S603 - our own module
+                # -P: see `sources.build`.
+                [sys.executable, "-P", "-m", MODULE, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                process_group=0,
+            )
+        self.counts = Counts()
+        self.loaded = ""
+        self.listening: asyncio.Future[Listening] = asyncio.get_running_loop().create_future()
+        self._channel = Channel(ours)
+        self._channel.send(Start(settings, address))
+        self._waiting: dict[str, asyncio.Future[None]] = {}
+        self._counted = asyncio.Event()
+        self.gone = asyncio.ensure_future(self._listen())
+
+    async def load(self, file: int, policy_version: str) -> None:
+        """Let it take a policy, and wait until it has; raises TransferError and WorkerGoneError."""
+        await self._ask(Load(policy_version), file)
+
+    async def rename(self, policy_version: str) -> None:
+        """Let it serve the same policy under another version; raises WorkerGoneError."""
+        await self._ask(Rename(policy_version))
+
+    async def count(self) -> Counts:
+        """What it has counted; what it had counted before, where it does not say in time."""
+        self._counted.clear()
+        with contextlib.suppress(OSError, TimeoutError):
+            self._channel.send(Report())
+            await asyncio.wait_for(self._counted.wait(), COUNT_SECONDS)
+        return self.counts
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, if it still runs."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+
+    async def end(self) -> int:
+        """Wait for its end and give back what it used; the exit code."""
+        code = await asyncio.to_thread(self.process.wait)
+        await self.gone
+        self._channel.close()
+        return code
+
+    async def _ask(self, message: Load | Rename, file: int = -1) -> None:
+        done = self._waiting[message.policy_version] = asyncio.get_running_loop().create_future()
+        try:
+            if self.gone.done():
+                raise WorkerGoneError("it has ended")
+            self._channel.send(message, file)
+            await asyncio.wait_for(done, LOAD_SECONDS)
+        except (OSError, TimeoutError) as error:
+            raise WorkerGoneError(str(error) or "it does not answer") from error
+        finally:
+            self._waiting.pop(message.policy_version, None)
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                message, _ = await self._channel.receive()
+            except EOFError:
+                break
+            match message:
+                case Counted():
+                    self.counts = message.counts
+                    self._counted.set()
+                case Loaded():
+                    done = self._waiting.get(message.policy_version)
+                    if not message.problem:
+                        self.loaded = message.policy_version
+                    if done is None or done.done():
+                        continue
+                    if message.problem:
+                        done.set_exception(TransferError(message.problem))
+                    else:
+                        done.set_result(None)
+                case Listening():
+                    self.listening.set_result(message)
+        gone = WorkerGoneError("it has ended")
+        for done in self._waiting.values():
+            if not done.done():
+                done.set_exception(gone)
+        if not self.listening.done():
+            self.listening.set_exception(gone)
+
+
+class WorkerPool:
+    """The workers: what the HTTP port shows of them, and the policy that all of them take."""
+
+    def __init__(self, settings: ServeSettings) -> None:
+        self.status = PolicyStatus()
+        self.accepting = False
+        self.restarts = 0
+        self._settings = settings
+        self._address = settings.grpc
+        self._holder: socket.socket | None = None
+        self._running: dict[int, Worker] = {}
+        self._lost = Counts()
+        self._file = -1
+        self._policy_version = ""
+        self._stopping = False
+        self._keepers: list[asyncio.Task[None]] = []
+
+    @property
+    def workers(self) -> int:
+        """How many workers answer from a policy."""
+        return sum(bool(worker.loaded) for worker in self._running.values())
+
+    async def counts(self) -> Counts:
+        """What all workers have counted, those that have died included."""
+        total = Counts()
+        total.add(self._lost)
+        for counts in await asyncio.gather(*(worker.count() for worker in self._running.values())):
+            total.add(counts)
+        return total
+
+    async def start(self) -> Address:
+        """Take the port, start all workers and wait until they listen; raises AddressError and StartError."""
+        self._holder, self._address = reserve_port(self._settings.grpc)
+        started: list[asyncio.Future[None]] = []
+        for number in range(self._settings.workers):
+            first = asyncio.get_running_loop().create_future()
+            started.append(first)
+            self._keepers.append(asyncio.create_task(self._keep(number, first)))
+        await asyncio.gather(*started)
+        return self._address
+
+    async def load(self, fd: int, policy_version: str) -> None:
+        """Let every worker take the policy in the file `fd`. It is kept for workers that start later."""
+        file = os.dup(fd)
+        if self._file >= 0:
+            os.close(self._file)
+        self._file, self._policy_version = file, policy_version
+        await asyncio.gather(*(self._hand_over(worker) for worker in self._running.values()))
+
+    async def rename(self, policy_version: str) -> None:
+        """Let every worker serve the same policy under another version."""
+        self._policy_version = policy_version
+        await asyncio.gather(*(self._rename(worker, policy_version) for worker in self._running.values()))
+
+    async def stop(self, stop_now: asyncio.Event) -> None:
+        """End all workers: accepted calls finish within the grace period, or until `stop_now` is set."""
+        self._stopping = True
+        for worker in self._running.values():
+            worker.signal(signal.SIGTERM)
+        keepers = asyncio.gather(*self._keepers, return_exceptions=True)
+        hurrying = asyncio.ensure_future(stop_now.wait())
+        allowed = self._settings.grace + END_SECONDS
+        await asyncio.wait((keepers, hurrying), timeout=allowed, return_when=asyncio.FIRST_COMPLETED)
+        if hurrying.done():
+            for worker in self._running.values():
+                worker.signal(signal.SIGTERM)
+            await asyncio.wait((keepers,), timeout=END_SECONDS)
+        hurrying.cancel()
+        for worker in self._running.values():
+            worker.signal(signal.SIGKILL)
+        await keepers
+        if self._holder is not None:
+            self._holder.close()
+
+    async def _keep(self, number: int, first: "asyncio.Future[None]") -> None:
+        """Keep the worker of one number running, until the pool stops."""
+        backoff = FIRST_BACKOFF_SECONDS
+        while not self._stopping:
+            began = time.monotonic()
+            worker = self._running[number] = Worker(self._settings, self._address)
+            try:
+                said = await worker.listening
+                if said.problem:
+                    raise AddressError(said.problem, said.help)
+                if not first.done():
+                    first.set_result(None)
+                elif self._file >= 0:
+                    await self._hand_over(worker)
+                await worker.gone
+            except (AddressError, WorkerGoneError) as error:
+                worker.signal(signal.SIGKILL)
+                if not first.done():
+                    first.set_exception(_start_error(error))
+                    self._stopping = True
+                elif isinstance(error, AddressError):
+                    logger.error("worker %d cannot serve: %s; %s", number, error.message, error.help)
+            finally:
+                code = await worker.end()
+                del self._running[number]
+                worker.counts.in_flight = 0
+                self._lost.add(worker.counts)
+            if self._stopping:
+                return
+            self.restarts += 1
+            if time.monotonic() - began > SETTLED_SECONDS:
+                backoff = FIRST_BACKOFF_SECONDS
+            logger.error("worker %d ended with %d; starting another in %.1f s", number, code, backoff)
+            await asyncio.sleep(backoff)
+            backoff = min(2 * backoff, MAX_BACKOFF_SECONDS)
+
+    async def _hand_over(self, worker: Worker) -> None:
+        """Bring one worker to the policy that is current; one that cannot take it is ended, and so replaced."""
+        try:
+            while worker.loaded != self._policy_version:
+                await worker.load(self._file, self._policy_version)
+        except (TransferError, WorkerGoneError) as error:
+            logger.error("a worker did not take the policy: %s", error)
+            worker.signal(signal.SIGKILL)
+
+    async def _rename(self, worker: Worker, policy_version: str) -> None:
+        try:
+            await worker.rename(policy_version)
+        except (TransferError, WorkerGoneError) as error:
+            logger.error("a worker did not take the policy's version: %s", error)
+            worker.signal(signal.SIGKILL)
+
+
+def _start_error(error: Exception) -> Exception:
+    if isinstance(error, AddressError):
+        return error
+    return StartError("a worker ended before it listened", "what it wrote before this line says why")

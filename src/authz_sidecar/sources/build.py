@@ -1,0 +1,122 @@
+"""Compiling a bundle in a process of its own: start it, wait for it, take its snapshot."""
+
+import mmap
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+
+import msgspec
+
+from authz_sidecar.compile.snapshot import Snapshot
+from authz_sidecar.compile.transfer import read_snapshot
+from authz_sidecar.values import Diagnostic, Severity
+
+# A million rules take some seconds.
+BUILD_SECONDS = 300
+# Beside checks, compiling has time.
+BACKGROUND_NICENESS = 10
+MODULE = "authz_sidecar.sources.builder"
+
+
+class BuildReport(msgspec.Struct):
+    """What compiling came to.
+
+    `policy_version` and `digest` are of the files that were read ("" if they could not be read). `built` says that the
+    snapshot was written, of `rules` rows; `unchanged` that it was not since it would be the one that is served.
+    `diagnostics` are the first findings, errors first; `errors` and `warnings` count all.
+    """
+
+    policy_version: str = ""
+    digest: str = ""
+    built: bool = False
+    unchanged: bool = False
+    rules: int = 0
+    errors: int = 0
+    warnings: int = 0
+    diagnostics: list[Diagnostic] = []
+
+    @property
+    def why(self) -> str:
+        """Why there is no snapshot, in one line: the first error, and how many more there are."""
+        first = next((found for found in self.diagnostics if found.severity is Severity.ERROR), None)
+        if first is None:
+            return "it could not be compiled"
+        more = f" (and {self.errors - 1} more)" if self.errors > 1 else ""
+        return f"{first.span}: {first.message}{more}"
+
+
+class BuildError(Exception):
+    """The compiling process failed: a fault of ours or of the machine, not of the bundle."""
+
+
+class Build:
+    """A process that compiles the bundle at `path`. `result` waits for it; `close` ends it and drops its file."""
+
+    def __init__(self, path: Path, known_digest: str = "", *, background: bool = False) -> None:
+        self.fd = _anonymous_file()
+        # -P: a module of the current directory, which may be anybody's repository, must not stand in for one of ours.
+        command = [sys.executable, "-P", "-m", MODULE, str(self.fd), str(path), known_digest]
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - our own module
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                pass_fds=(self.fd,),
+                # A key that interrupts the terminal's group is the server's to handle.
+                process_group=0,
+            )
+        except OSError as error:
+            os.close(self.fd)
+            raise BuildError(f"the compiling process cannot be started: {error.strerror}") from error
+        if background:
+            _yield_to_others(self._process.pid)
+
+    def result(self) -> BuildReport:
+        """Wait for the end and read the report; raises BuildError."""
+        try:
+            output, said = self._process.communicate(timeout=BUILD_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
+            raise BuildError(f"compiling takes longer than {BUILD_SECONDS} s") from None
+        if self._process.returncode:
+            last = said.decode("utf-8", "replace").strip().rpartition("\n")[2]
+            code = self._process.returncode
+            raise BuildError(f"the compiling process ended with {code}: {last or 'it said nothing'}")
+        return msgspec.json.decode(output, type=BuildReport)
+
+    def close(self) -> None:
+        """End the process if it still runs, and give its file back."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+def read_built(fd: int) -> Generator[None, None, Snapshot]:
+    """Read the snapshot in the file `fd`, a slice a step; raises TransferError if it is damaged."""
+    # Given back when nothing refers to it any more: pieces of it may be referred to a moment longer than this runs.
+    data = memoryview(mmap.mmap(fd, 0, access=mmap.ACCESS_READ))
+    return (yield from read_snapshot(data))
+
+
+def _anonymous_file() -> int:
+    """A file without a name, in memory where the system has such: no directory needs to be writable."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("authz-policy", os.MFD_CLOEXEC)
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+def _yield_to_others(process: int) -> None:
+    try:
+        os.setpriority(os.PRIO_PROCESS, process, BACKGROUND_NICENESS)
+    except OSError:
+        # It compiles all the same, less modestly.
+        return

@@ -1,0 +1,133 @@
+"""The counts in Prometheus' text form."""
+
+import datetime as dt
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
+
+from authz_sidecar.engine import Counts, PolicyStatus
+from authz_sidecar.engine.counts import Histogram
+from authz_sidecar.values import Reason
+
+
+def metrics_text(
+    counts: Counts,
+    status: PolicyStatus,
+    workers: int,
+    restarts: int,
+    expires: dt.datetime | None = None,
+    clock: Callable[[], float] = time.time,
+) -> bytes:
+    """All metrics of a sidecar. Their labels are names of ours and current policy versions, so that there are few.
+
+    `expires` is the end of the certificate that new connections get.
+    """
+    registry = CollectorRegistry(auto_describe=False)
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    registry.register(
+        _Families(
+            [
+                *_of_counts(counts),
+                *_of_policy(status, clock()),
+                *_of_workers(workers, restarts),
+                *_of_certificate(expires),
+            ]
+        )
+    )
+    return generate_latest(registry)
+
+
+class _Families(Collector):
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+def _of_counts(counts: Counts) -> Iterator[Metric]:
+    decisions = CounterMetricFamily("authz_decisions", "Decisions by reason.", labels=("reason",))
+    for reason in Reason:
+        decisions.add_metric((reason.label,), counts.decisions[reason])
+    yield decisions
+    calls = CounterMetricFamily("authz_calls", "Ended gRPC calls by method and status code.", labels=("method", "code"))
+    seconds = HistogramMetricFamily(
+        "authz_call_duration_seconds", "From the acceptance of a gRPC call to its answer.", labels=("method",)
+    )
+    for method, counted in sorted(counts.methods.items()):
+        for code, number in sorted(counted.codes.items()):
+            calls.add_metric((method, code), number)
+        seconds.add_metric((method,), *_buckets(counted.seconds))
+    yield calls
+    yield seconds
+    batches = HistogramMetricFamily("authz_batch_size", "Checks in a BatchCheck.")
+    batches.add_metric((), *_buckets(counts.batches))
+    yield batches
+    refused = CounterMetricFamily("authz_calls_refused", "Calls refused at a limit.", labels=("limit",))
+    for limit, number in sorted(counts.refused.items()):
+        refused.add_metric((limit,), number)
+    yield refused
+    yield GaugeMetricFamily("authz_calls_in_flight", "Accepted calls that have not ended.", value=counts.in_flight)
+
+
+def _of_policy(status: PolicyStatus, now: float) -> Iterator[Metric]:
+    served = InfoMetricFamily("authz_policy", "The policy that answers.")
+    if status.policy_version:
+        served.add_metric((), {"policy_version": status.policy_version})
+    yield served
+    yield GaugeMetricFamily(
+        "authz_policy_loaded_timestamp_seconds", "When it was loaded; 0 before the first.", value=status.loaded_at
+    )
+    yield GaugeMetricFamily(
+        "authz_policy_age_seconds",
+        "How long it has been served; 0 before the first.",
+        value=max(0.0, now - status.loaded_at) if status.policy_version else 0.0,
+    )
+    reloads = CounterMetricFamily("authz_policy_reloads", "What became of changed policies.", labels=("outcome",))
+    for outcome, number in status.reloads.items():
+        reloads.add_metric((outcome,), number)
+    yield reloads
+    yield GaugeMetricFamily(
+        "authz_policy_refused",
+        "1 while the directory holds a policy that was refused.",
+        value=int(status.refused is not None),
+    )
+    refused = InfoMetricFamily("authz_policy_refusal", "The policy that was refused, while there is one.")
+    if status.refused is not None:
+        refused.add_metric((), {"policy_version": status.refused.policy_version})
+    yield refused
+    yield GaugeMetricFamily(
+        "authz_policy_reload_duration_seconds", "How long the newest reload took.", value=status.seconds
+    )
+
+
+def _of_workers(workers: int, restarts: int) -> Iterator[Metric]:
+    yield GaugeMetricFamily("authz_workers", "Processes that answer checks.", value=workers)
+    yield CounterMetricFamily("authz_worker_restarts", "Workers that died and were replaced.", value=restarts)
+
+
+def _of_certificate(expires: dt.datetime | None) -> Iterator[Metric]:
+    if expires is not None:
+        yield GaugeMetricFamily(
+            "authz_tls_certificate_expiry_timestamp_seconds",
+            "When the certificate of new gRPC connections expires.",
+            value=expires.timestamp(),
+        )
+
+
+def _buckets(histogram: Histogram) -> tuple[list[tuple[str, float]], float]:
+    """Prometheus counts each bucket with those below it."""
+    bounds = [*(f"{bound:g}" for bound in histogram.bounds), "+Inf"]
+    return list(zip(bounds, accumulate(histogram.buckets), strict=True)), histogram.total
