@@ -43,6 +43,16 @@ def test_every_command_has_help(run: Run, name: str) -> None:
     assert f"authz-sidecar {name}" in ended.stdout
 
 
+@pytest.mark.parametrize("name", LAZY)
+def test_every_command_has_an_example(name: str) -> None:
+    """The help of each command ends with a command line that somebody can copy."""
+    epilog = command(name).epilog or ""
+    assert epilog.startswith(("\b\nExample:\n", "\b\nExamples:\n"))
+    lines = epilog.splitlines()[2:]
+    assert lines
+    assert all(f"authz-sidecar {name}" in line for line in lines)
+
+
 def test_help_imports_no_command() -> None:
     """`--help` lists the commands without importing any, so that it is quick."""
     program = (

@@ -5,7 +5,6 @@ from typing import Any
 
 from authz_sidecar.cli.place import Places
 from authz_sidecar.cli.terminal import ALLOW, DENY, FAINT, PLACE, Line, visible
-from authz_sidecar.compile.snapshot import Snapshot
 from authz_sidecar.values import Decision, Explanation, NearMiss, Reason, Request, Rule
 
 SENTENCES: dict[Reason, str] = {
@@ -44,7 +43,7 @@ def request_text(request: Request) -> str:
     return visible(text)
 
 
-def explanation_lines(explanation: Explanation, snapshot: Snapshot, places: Places) -> Iterator[Line]:
+def explanation_lines(explanation: Explanation, places: Places) -> Iterator[Line]:
     """Why: in a sentence, then the deciding rule with its place and role path, the subject's roles, and on a deny
     the rules that came nearest, nearest first."""
     decision = explanation.decision
@@ -53,42 +52,36 @@ def explanation_lines(explanation: Explanation, snapshot: Snapshot, places: Plac
         sentence += f": {decision.detail}"
     yield _entry("because", visible(sentence))
     if explanation.rule is not None:
-        yield from _rule_lines("rule", explanation.rule, snapshot, places)
+        yield from _rule_lines("rule", explanation.rule, explanation.fields, places)
     if explanation.role_path:
         yield _entry("role path", visible(" -> ".join(explanation.role_path)))
     if explanation.rule is None:
         yield _entry("roles", visible(", ".join(explanation.roles)) or "none")
     for number, miss in enumerate(explanation.near_misses, 1):
-        yield from _miss_lines(f"near miss {number}", miss, snapshot, places)
+        yield from _miss_lines(f"near miss {number}", miss, explanation.fields, places)
 
 
 def _entry(name: str, text: str, style: str = "") -> Line:
     return ("  ", (f"{name:<13}", FAINT), (text, style) if style else text)
 
 
-def _rule_lines(name: str, rule: Rule, snapshot: Snapshot, places: Places) -> Iterator[Line]:
-    yield _entry(name, visible(_rule_text(rule, snapshot)))
+def _rule_lines(name: str, rule: Rule, fields: tuple[str, ...], places: Places) -> Iterator[Line]:
+    yield _entry(name, visible(_rule_text(rule, fields)))
     yield _entry("", visible(places.show(rule.span)), PLACE)
     if rule.via:
         yield _entry("", visible(f"inherited from {', '.join(rule.via)}"))
 
 
-def _miss_lines(name: str, miss: NearMiss, snapshot: Snapshot, places: Places) -> Iterator[Line]:
+def _miss_lines(name: str, miss: NearMiss, fields: tuple[str, ...], places: Places) -> Iterator[Line]:
     yield _entry(name, visible(miss.sentence))
-    yield from _rule_lines("", miss.rule, snapshot, places)
+    yield from _rule_lines("", miss.rule, fields, places)
 
 
-def _rule_text(rule: Rule, snapshot: Snapshot) -> str:
-    """`p sub=role:CLIENT act=read`; without names where the rule is no policy rule."""
-    names = _field_names(rule, snapshot)
-    if len(names) != len(rule.values):
+def _rule_text(rule: Rule, fields: tuple[str, ...]) -> str:
+    """`p sub=role:CLIENT act=read`; without names where they are not known (a server may be older)."""
+    if len(fields) != len(rule.values):
         return str(rule)
-    return " ".join((rule.ptype, *(f"{name}={value}" for name, value in zip(names, rule.values, strict=True))))
-
-
-def _field_names(rule: Rule, snapshot: Snapshot) -> tuple[str, ...]:
-    section = snapshot.model.sections.get(rule.ptype.removeprefix("p"))
-    return section.fields if section is not None else ()
+    return " ".join((rule.ptype, *(f"{name}={value}" for name, value in zip(fields, rule.values, strict=True))))
 
 
 def decision_object(decision: Decision) -> dict[str, Any]:
@@ -101,16 +94,16 @@ def decision_object(decision: Decision) -> dict[str, Any]:
     }
 
 
-def explanation_object(explanation: Explanation, snapshot: Snapshot, places: Places) -> dict[str, Any]:
+def explanation_object(explanation: Explanation, places: Places) -> dict[str, Any]:
     """The JSON form of an explanation; `rule` is null where no rule decided."""
     rule = explanation.rule
     return {
-        "rule": None if rule is None else _rule_object(rule, snapshot, places),
+        "rule": None if rule is None else _rule_object(rule, explanation.fields, places),
         "role_path": list(explanation.role_path),
         "roles": list(explanation.roles),
         "near_misses": [
             {
-                "rule": _rule_object(miss.rule, snapshot, places),
+                "rule": _rule_object(miss.rule, explanation.fields, places),
                 "field": miss.field,
                 "wanted": miss.wanted,
                 "got": miss.got,
@@ -121,12 +114,11 @@ def explanation_object(explanation: Explanation, snapshot: Snapshot, places: Pla
     }
 
 
-def _rule_object(rule: Rule, snapshot: Snapshot, places: Places) -> dict[str, Any]:
-    names = _field_names(rule, snapshot)
+def _rule_object(rule: Rule, fields: tuple[str, ...], places: Places) -> dict[str, Any]:
     return {
         "ptype": rule.ptype,
         "values": list(rule.values),
-        "fields": dict(zip(names, rule.values, strict=False)),
+        "fields": dict(zip(fields, rule.values, strict=False)),
         "file": places.path(rule.span.file),
         "line": rule.span.line,
         "column": rule.span.column,

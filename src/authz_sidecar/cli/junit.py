@@ -40,7 +40,7 @@ def junit_text(cases: Sequence[JunitCase]) -> str:
                 },
             )
             if case.message:
-                failure = ET.SubElement(element, "failure", {"message": visible(case.message)})
+                failure = ET.SubElement(element, "failure", {"message": visible(case.message), "type": "decision"})
                 failure.text = "\n".join(visible(line) for line in case.text.split("\n"))
     ET.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode")

@@ -9,6 +9,7 @@ from authz_sidecar import __version__
 from authz_sidecar.cli.findings import count_line, finding_lines, findings_object, github_lines
 from authz_sidecar.cli.loading import end, read_bundle
 from authz_sidecar.cli.option import color_option, format_option, policies_argument
+from authz_sidecar.cli.progress import Progress
 from authz_sidecar.cli.sarif import sarif_log
 from authz_sidecar.cli.terminal import Terminal
 from authz_sidecar.review.lint import lint_bundle
@@ -34,7 +35,9 @@ def command(policies: Path, form: str, color: str) -> None:
     """
     terminal = Terminal(color)
     read = read_bundle(terminal, policies)
-    findings = lint_bundle(read.bundle, read.snapshot, read.diagnostics)
+    with Progress(terminal) as progress:
+        progress.step("linting")
+        findings = lint_bundle(read.bundle, read.snapshot, read.diagnostics)
     if form == "json":
         terminal.result((json.dumps(findings_object(findings, read.places, read.policy_version), indent=2),))
     elif form == "sarif":

@@ -7,38 +7,49 @@ means "deny", "findings" or "changes".
 """
 
 import importlib
-import io
 import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from authz_sidecar.cli.terminal import visible
+from authz_sidecar.cli.terminal import CommandError, Terminal
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 LAZY: dict[str, str] = {
     "serve": "authz_sidecar.cli.serve:command",
+    "init": "authz_sidecar.cli.init:command",
     "check": "authz_sidecar.cli.check:command",
     "lint": "authz_sidecar.cli.lint:command",
     "test": "authz_sidecar.cli.test:command",
     "render": "authz_sidecar.cli.render:command",
     "plan": "authz_sidecar.cli.plan:command",
+    "bench": "authz_sidecar.cli.bench:command",
+    "completion": "authz_sidecar.cli.completion:command",
     "version": "authz_sidecar.cli.version:command",
 }
 
 # Shown by `--help`, which therefore imports no command.
 SUMMARIES: dict[str, str] = {
     "serve": "Answer checks over gRPC from a bundle of policies.",
+    "init": "Write a starter bundle.",
     "check": "Decide one request and say why.",
     "lint": "Show everything that is wrong with a bundle.",
     "test": "Run a bundle's policy tests.",
     "render": "Print a bundle as plain Casbin.",
     "plan": "Show how the matcher was compiled and what it scans.",
+    "bench": "Load a running server for a moment and show its rate.",
+    "completion": "Print the script that lets a shell complete commands.",
     "version": "Show the versions that matter for a report.",
 }
 
+PROGRAM = "authz-sidecar"
+# Set by the scripts that `completion` prints; click names it so.
+COMPLETE = "_AUTHZ_SIDECAR_COMPLETE"
 TOOL_FAILED = 2
 INTERRUPTED = 130
 
@@ -61,6 +72,23 @@ class LazyGroup(click.Group):
             raise TypeError(f"{target} is not a click command")
         name_environment(command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is called; raises UnknownCommandError, which guesses what was meant."""
+        if not ctx.resilient_parsing and args[0] not in LAZY and not args[0].startswith("-"):
+            from authz_sidecar.cli.usage import UnknownCommandError
+
+            raise UnknownCommandError(args[0], list(LAZY), ctx)
+        return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem[str]]":
+        """Commands and options that begin so; no command is imported for it."""
+        from click.shell_completion import CompletionItem
+
+        commands = [CompletionItem(name, help=SUMMARIES[name]) for name in LAZY if name.startswith(incomplete)]
+        return commands + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands from `SUMMARIES`."""
@@ -88,7 +116,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     click's own `main` is not used: it makes exit code 1 of a broken pipe, which means "deny" to a script.
     """
     try:
-        with cli.make_context("authz-sidecar", list(sys.argv[1:] if arguments is None else arguments)) as context:
+        if arguments is None and (instruction := os.environ.get(COMPLETE)):
+            return _complete(instruction)
+        with cli.make_context(PROGRAM, list(sys.argv[1:] if arguments is None else arguments)) as context:
             cli.invoke(context)
         code = 0
     except click.exceptions.Exit as end:
@@ -113,12 +143,18 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def _show(error: click.ClickException) -> None:
     """Write an error to standard error. What was typed is repeated in it, and must not act on the terminal."""
-    shown = io.StringIO()
-    if isinstance(error, click.UsageError) and error.ctx is not None:
-        error.ctx.color = True  # or click would drop what it takes for colours, unseen
-    error.show(shown)  # a CommandError writes by itself, and escapes as it does
-    for line in shown.getvalue().splitlines():
-        click.echo(visible(line.expandtabs(4)), err=True)
+    if isinstance(error, click.UsageError) and not isinstance(error, click.exceptions.NoArgsIsHelpError):
+        from authz_sidecar.cli.usage import usage_problem
+
+        error = CommandError(Terminal(), usage_problem(error))
+    error.show()
+
+
+def _complete(instruction: str) -> int:
+    """Answer a shell that completes a command line; `instruction` is `bash_complete` and the like."""
+    from click.shell_completion import shell_complete
+
+    return TOOL_FAILED if shell_complete(cli, {}, PROGRAM, COMPLETE, instruction) else 0
 
 
 def _unread() -> int:

@@ -2,13 +2,28 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 DEFAULT_POLICIES = Path("policies")
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Directory(click.Path):
+    """A directory. Whether there is one is said by who reads it; a shell offers directories only."""
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> "list[CompletionItem[str]]":
+        """The shell's own completion of directories."""
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(incomplete, type="dir")]
 
 
 def color_option(command: Command) -> Command:
@@ -41,7 +56,7 @@ def policies_argument(command: Command) -> Command:
         metavar="[DIR]",
         envvar="AUTHZ_POLICIES",
         default=DEFAULT_POLICIES,
-        type=click.Path(path_type=Path),
+        type=Directory(path_type=Path),
     )(command)
 
 
@@ -52,7 +67,7 @@ def policies_option(command: Command) -> Command:
         metavar="DIR",
         default=DEFAULT_POLICIES,
         show_default=True,
-        type=click.Path(path_type=Path),
+        type=Directory(path_type=Path),
         help="The bundle's directory.",
     )(command)
 

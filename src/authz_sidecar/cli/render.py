@@ -7,7 +7,7 @@ import click
 from authz_sidecar.bundle.render import RenderError, render_bundle
 from authz_sidecar.bundle.standard_model import BASIC, EXTENDED
 from authz_sidecar.cli.loading import require_bundle
-from authz_sidecar.cli.option import color_option, policies_argument
+from authz_sidecar.cli.option import Directory, color_option, policies_argument
 from authz_sidecar.cli.terminal import FAINT, CommandError, Terminal, visible
 
 MODELS = {"basic": BASIC, "extended": EXTENDED}
@@ -27,7 +27,7 @@ Examples:
 @click.option(
     "--output",
     metavar="DIR",
-    type=click.Path(path_type=Path),
+    type=Directory(path_type=Path),
     help="Write the files into this directory, which must be empty or not exist.",
 )
 @click.option("--force", is_flag=True, help="Write over files of the same names in --output.")

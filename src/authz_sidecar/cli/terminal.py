@@ -8,9 +8,12 @@ cursor nor reorder what a reviewer reads.
 import os
 import sys
 from collections.abc import Iterable
-from typing import IO, Any, TextIO, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, TextIO, TypeAlias
 
 import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Piece: TypeAlias = str | tuple[str, str]
 Line: TypeAlias = tuple[Piece, ...]
@@ -68,6 +71,17 @@ class Terminal:
     def note(self, *lines: Line) -> None:
         """Write lines to standard error."""
         self._write(sys.stderr, lines)
+
+    @property
+    def takes_progress(self) -> bool:
+        """Whether standard error is a terminal on which a line can be drawn anew."""
+        return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+    def progress_console(self) -> "Console":
+        """Standard error as rich draws on it."""
+        from rich.console import Console
+
+        return Console(file=sys.stderr, force_terminal=True, no_color=not self._takes_color(sys.stderr))
 
     def _takes_color(self, stream: TextIO) -> bool:
         if self._color != "auto":

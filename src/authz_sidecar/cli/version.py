@@ -8,8 +8,13 @@ import click
 from authz_sidecar import CASBIN_JUDGE, __version__
 from authz_sidecar.cli.option import format_option
 
+EXAMPLES = """\b
+Example:
+  authz-sidecar version --format json
+"""
 
-@click.command(name="version")
+
+@click.command(name="version", epilog=EXAMPLES)
 @format_option("text", "json")
 def command(form: str) -> None:
     """Show the versions that matter for a report."""

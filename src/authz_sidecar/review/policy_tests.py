@@ -1,6 +1,6 @@
 """Policy tests, run: does the policy decide as its authors expect?"""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -38,14 +38,28 @@ class TestReport(msgspec.Struct, frozen=True):
         return len(self.results) - len(self.failures)
 
 
-def run_tests(decider: Decider, tests: Iterable[PolicyTest]) -> TestReport:
-    """Decide every case and explain those that fail.
+def run_tests(
+    decider: Decider,
+    tests: Iterable[PolicyTest],
+    *,
+    fail_fast: bool = False,
+    ran: Callable[[], None] | None = None,
+) -> TestReport:
+    """Decide every case and explain those that fail; `ran` is called after each. `fail_fast` ends at the first failure.
 
     A case passes if the decision is the expected one and so is the reason, where one is expected. A request
     that is invalid, or that leaves a token of the model unfilled, is denied whatever the policy says, so that it
     fails a case that does not expect `invalid_request` by name.
     """
-    return TestReport(tuple(_run_case(decider, test) for test in tests))
+    results: list[CaseResult] = []
+    for test in tests:
+        result = _run_case(decider, test)
+        results.append(result)
+        if ran is not None:
+            ran()
+        if fail_fast and not result.passed:
+            break
+    return TestReport(tuple(results))
 
 
 def _run_case(decider: Decider, test: PolicyTest) -> CaseResult:

@@ -12,17 +12,16 @@ Use instead: `e = some(where (p.eft == allow)) && !some(where (p.eft == deny))`,
 
 from collections.abc import Iterator
 
-from authz_sidecar.bundle.bundle import Bundle
-from authz_sidecar.compile.snapshot import Snapshot
 from authz_sidecar.model.conf import Effect
+from authz_sidecar.review.material import Material
 from authz_sidecar.review.rules.rule import LintRule
 from authz_sidecar.values import Diagnostic, Severity
 
 CODE = "effect-allows-by-default"
 
 
-def _find(bundle: Bundle, _snapshot: Snapshot) -> Iterator[Diagnostic]:
-    for section in bundle.model.sections.values():
+def _find(material: Material) -> Iterator[Diagnostic]:
+    for section in material.bundle.model.sections.values():
         if section.effect is Effect.DENY_OVERRIDE:
             yield Diagnostic(
                 section.span,

@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from authz_sidecar.bundle.bundle import Bundle
-from authz_sidecar.compile.snapshot import Snapshot
+from authz_sidecar.review.material import Material
 from authz_sidecar.values import Diagnostic
 
 
@@ -13,4 +12,4 @@ class LintRule(msgspec.Struct, frozen=True):
     """One rule: `find` yields its findings, all with the code `code`. Its module's docstring is its manual page."""
 
     code: str
-    find: Callable[[Bundle, Snapshot], Iterable[Diagnostic]]
+    find: Callable[[Material], Iterable[Diagnostic]]
