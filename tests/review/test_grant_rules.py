@@ -288,6 +288,7 @@ def test_a_role_that_is_held_as_well_covers_a_rule() -> None:
         ("keyMatch2", "/a/:id", "/a/:id/b", False),
         ("regexMatch", "/a", "/a.*c", True),
         ("regexMatch", "/a.*c", "^/abc$", True),
+        ("regexMatch", "/ab*$", "/a.*d$", False),
         ("globMatch", "/a/*", "/a/b*", False),
     ],
 )

@@ -184,7 +184,7 @@ _KINDS: dict[tuple[bool, bool], type[Call]] = {
 }
 
 
-class MethodTable(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # it is generic in the types alone
+class MethodTable(grpc.GenericRpcHandler):
     """The methods of all services by path: where grpcio asks for the handler of each call.
 
     A message of an answer may have `answer_bytes`; grpcio alone would log a larger one as a fault and count it as OK.

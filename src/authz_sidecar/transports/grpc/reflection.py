@@ -122,15 +122,18 @@ class ReflectionService:
 
 
 def _attach(answer: reflection_pb2.ServerReflectionResponse, file: FileDescriptor) -> None:
-    """Put a file and everything it imports into the answer, the file first."""
-    waiting = [file]
-    attached: set[str] = set()
-    while waiting:
-        file = waiting.pop()
-        if file.name not in attached:
-            attached.add(file.name)
-            answer.file_descriptor_response.file_descriptor_proto.append(file.serialized_pb)
-            waiting.extend(file.dependencies)
+    """Put a file and everything it imports into the answer: the file first, and each before what it imports."""
+    imported: dict[str, bytes] = {}
+
+    def visit(visited: FileDescriptor) -> None:
+        if visited.name in imported:
+            return
+        for dependency in visited.dependencies:
+            visit(dependency)
+        imported[visited.name] = visited.serialized_pb
+
+    visit(file)
+    answer.file_descriptor_response.file_descriptor_proto.extend(reversed(imported.values()))
 
 
 def _refuse(answer: reflection_pb2.ServerReflectionResponse, code: grpc.StatusCode, message: str) -> None:
