@@ -1,6 +1,7 @@
 """What a filter says, fact by fact."""
 
 from typing import Any
+from zlib import crc32
 
 import pytest
 
@@ -109,6 +110,22 @@ def test_a_denial_of_single_objects_comes_before_the_allowance(standard: Decider
     assert (found.kind, found.exact) == (FilterKind.MIXED, True)
 
 
+@pytest.mark.parametrize("roles", [("A", "B"), ("B", "A")])
+def test_a_denial_of_any_role_comes_before_the_allowances_of_all(roles: tuple[str, str]) -> None:
+    """Whatever the order of roles and rules, what one role denies comes before what another allows."""
+    first, second = roles
+    made = decider(
+        BASIC,
+        f"p, role:{first}, *, folder, 1, read, company, allow\np, role:{second}, *, folder, 2, read, company, allow\n"
+        f"p, role:{second}, *, folder, 1, read, company, deny\np, role:A, *, folder, *, read, company, allow\n"
+        "g, alice, role:A, acme\ng, alice, role:B, acme",
+    )
+    assert ask(made, "alice", "read").clauses == (
+        deny(company=values_of(("acme",)), id=values_of(("1",))),
+        allow(company=values_of(("acme",))),
+    )
+
+
 def test_a_question_is_narrowed_to_a_company(standard: Decider) -> None:
     """Narrowed to a company, clauses name it alone, also those of platform roles; "" is platform level."""
     assert ask(standard, "carl", "read", company="acme").clauses == (allow(company=values_of(("acme",))),)
@@ -142,12 +159,15 @@ def test_a_condition_on_the_question_is_decided() -> None:
     )
 
 
-def test_a_condition_that_fails_denies() -> None:
-    """A condition that cannot be evaluated denies what the rule is about, also where another rule allows it."""
-    made = extended(
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_condition_that_fails_denies(order: int) -> None:
+    """A condition that cannot be evaluated denies what the rule is about, also where another rule allows it, before
+    or after."""
+    rows = [
         "p, role:CLIENT, *, folder, 1, read, company, allow, r.context.mfa",
         "p, role:CLIENT, *, folder, *, read, company, allow, True",
-    )
+    ]
+    made = extended(*rows[::order])
     found = ask(made, "carl", "read")
     assert found.clauses == (deny(company=ACME, id=values_of(("1",))), allow(company=ACME))
     assert found.exact
@@ -278,6 +298,61 @@ def test_roles_in_domain_patterns_are_beginnings_of_companies() -> None:
     found = ask(made, "alice", "read")
     assert found.clauses == (allow(company=prefix_of("acme/")),)
     assert (found.kind, found.exact) == (FilterKind.COMPANIES, True)
+
+
+def test_a_company_that_is_called_as_a_pattern_has_its_links() -> None:
+    """A role held in a pattern of domains is held in the company of that very name, which need not match it."""
+    made = decider(
+        model("g(r.sub, p.sub, r.dom) && keyMatch(r.obj, p.obj) && r.act == p.act"),
+        "p, editor, *, folder:*, read, allow\ng, alice, editor, ^acme",
+        domain_matching={"g": "regexMatch"},
+    )
+    found = ask(made, "alice", "read")
+    assert (found.clauses, found.exact) == ((allow(company=texts(("^acme",), ("acme",))),), True)
+    for company in ("acme", "acme-eu", "^acme"):
+        request, _ = build_request("alice", "read", type="folder", id="1", company=company)
+        assert request is not None
+        assert made.decide(request).allowed
+
+
+@pytest.mark.parametrize(("year", "kind"), [("2024", FilterKind.COMPANIES), ("2020", FilterKind.NONE)])
+def test_links_count_within_their_times(year: str, kind: FilterKind) -> None:
+    """A role that is held for a time is in the filter of a question within that time only."""
+    made = decider(
+        model(PLAIN.format("keyMatch(r.obj, p.obj)")).replace("g = _, _, _", "g = _, _, _, (_, _)"),
+        f"p, editor, acme, folder:*, read, allow\ng, alice, editor, acme, {year}-01-01 00:00:00, {year}-12-31 00:00:00",
+    )
+    assert ask(made, "alice", "read", time=1.72e9).kind is kind
+
+
+def test_groups_count_within_their_times() -> None:
+    """An object that was in a group until a time is not in its filter after that."""
+    made = decider(
+        model(PLAIN.format("g2(r.obj, p.obj)")).replace("g2 = _, _", "g2 = _, _, (_, _)"),
+        f"p, editor, acme, shelf, read, allow\n{G_ALICE}\ng2, folder:1, shelf, _, _\n"
+        "g2, folder:2, shelf, _, 2020-01-01 00:00:00",
+    )
+    assert ask(made, "alice", "read", time=1.72e9).clauses == (allow(company=ACME, id=values_of(("1",))),)
+
+
+def test_texts_with_one_checksum_are_told_apart() -> None:
+    """Two names whose checksums are the same do not get each other's rules or roles."""
+    made = decider(
+        model("g(r.sub, p.sub, r.dom) && r.obj == p.obj && r.act == p.act"),
+        "p, plumless, *, folder:1, read, allow\np, buckeroo, *, folder:2, read, allow\n"
+        "p, editor, *, folder:3, read, allow\ng, buckeroo, editor, acme",
+    )
+    assert crc32(b"plumless") == crc32(b"buckeroo")
+    assert ask(made, "plumless", "read").clauses == (allow(id=values_of(("1",))),)
+    assert set(ask(made, "buckeroo", "read").clauses) == {
+        allow(id=values_of(("2",))),
+        allow(company=ACME, id=values_of(("3",))),
+    }
+    made = decider(
+        model(PLAIN.format("g2(r.obj, p.obj)")),
+        f"p, editor, acme, plumless, read, allow\n{G_ALICE}\ng2, folder:1, buckeroo\ng2, folder:2, plumless",
+    )
+    assert ask(made, "alice", "read").clauses == (allow(company=ACME, id=values_of(("2",))),)
 
 
 PRIORITY = "priority(p.eft) || deny"

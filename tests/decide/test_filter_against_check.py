@@ -63,7 +63,6 @@ def ask(subject: str, action: str, object_type: str, company: str | None, **more
     return asked
 
 
-@settings(max_examples=2 * settings().max_examples)
 @given(st.data(), st.booleans())
 def test_filters_of_standard_models_agree_with_checks(data: st.DataObject, extended: bool) -> None:
     """In both forms of the standard model a filter agrees with the check of every object."""
@@ -91,7 +90,7 @@ def named(policy: str, fields: list[str], prefix: str) -> str:
     return "\n".join([", ".join(row) for row in rows])
 
 
-@settings(max_examples=3 * settings().max_examples)
+@settings(max_examples=2 * settings().max_examples)
 @given(st.data(), systems(), st.sampled_from(("doc:", "doc:", "do", "")))
 def test_filters_of_plain_models_agree_with_checks(
     data: st.DataObject, system: tuple[str, str, dict[str, str]], prefix: str
@@ -293,7 +292,7 @@ def wide_systems(draw: st.DrawFn) -> tuple[str, str, dict[str, Mapping[str, str]
     return model, "\n".join([text for text in rows if not text.startswith("g,")] + list(links.values())), matching
 
 
-@settings(max_examples=5 * settings().max_examples)
+@settings(max_examples=3 * settings().max_examples)
 @given(st.data(), wide_systems())
 def test_filters_of_models_over_all_tokens_agree_with_checks(
     data: st.DataObject, system: tuple[str, str, dict[str, Mapping[str, str]]]

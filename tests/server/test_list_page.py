@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from google.protobuf import text_format
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from authz_sidecar._proto.authz.v1.filter_pb2 import FilterObjectsResponse
@@ -34,7 +34,6 @@ def selected(response: FilterObjectsResponse, rows: list[tuple[str, str, str]]) 
     return found
 
 
-@settings(max_examples=2 * settings().max_examples)
 @given(st.data(), wide_systems())
 def test_a_database_selects_what_checks_allow(data: st.DataObject, system: tuple[str, str, dict[str, Any]]) -> None:
     """The rows selected by an exact filter are those that a check allows; by another, all of those and more."""

@@ -92,7 +92,9 @@ class Engine:
             policy = self._policy
         decider = policy.decider
         decision = _NO_POLICY if decider is None else decider.decide(request)
-        answer = self.answer(decision, policy)
+        # `answer`, without its call: this is done for every check.
+        self._decisions[decision.reason] += 1
+        answer = Answer(decision, policy.policy_version, NO_DIRECTORY, f"{self._prefix}{next(self._numbers):x}")
         if self._decision_log is not None:
             self._decision_log(request, answer, policy, call_id)
         return answer
