@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from authz_sidecar.transports.address import Address, AddressError, SocketAccess, SocketFile, open_listener, parse_address
+from authz_sidecar.transports.address import (
+    Address,
+    AddressError,
+    SocketAccess,
+    SocketFile,
+    open_listener,
+    parse_address,
+)
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from authz_sidecar._proto.authz.v1 import authorization_service_pb2, check_pb2, 
 from authz_sidecar._proto.authz.v1.authorization_service_pb2_grpc import AuthorizationServiceStub
 from authz_sidecar.engine import Counts, Engine, Limits
 from authz_sidecar.transports.address import Address
-from authz_sidecar.transports.grpc.health import HealthService
 from authz_sidecar.transports.grpc.admission import Gate
 from authz_sidecar.transports.grpc.errors import ErrorReason
+from authz_sidecar.transports.grpc.health import HealthService
 from authz_sidecar.transports.grpc.methods import MethodTable
 from authz_sidecar.transports.grpc.server import GrpcServer
 from authz_sidecar.transports.grpc.service import AuthorizationService

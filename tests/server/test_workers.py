@@ -9,9 +9,18 @@ from pathlib import Path
 import pytest
 
 from authz_sidecar._proto.authz.v1.authorization_service_pb2_grpc import AuthorizationServiceStub
-from tests.server.sidecar import COMMAND, PATIENCE_SECONDS, Sidecar, check_of, environment, running_sidecar, until
+from tests.server.sidecar import (
+    COMMAND,
+    PATIENCE_SECONDS,
+    HeldCall,
+    Sidecar,
+    check_of,
+    environment,
+    running_sidecar,
+    until,
+)
 from tests.server.test_reload import BOB_READS, QUICK, copy_bundle, replace_rows
-from tests.server.test_serve import HeldCall, refusal, wait_for_drain
+from tests.server.test_serve import refusal, wait_for_drain
 
 TWO = ("--workers", "2")
 

@@ -1,6 +1,7 @@
 """Compiling in a process of its own."""
 
 import shutil
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -17,13 +18,14 @@ BUNDLE = Path(__file__).parents[1] / "server" / "bundle"
 
 def snapshot_of(build: Build) -> Snapshot:
     """The snapshot that a build wrote."""
-    reading = read_built(build.fd)
-    while True:
-        try:
-            next(reading)
-        except StopIteration as end:
-            assert isinstance(end.value, Snapshot)
-            return end.value
+
+    def read() -> Generator[None, None, Snapshot]:
+        found.append((yield from read_built(build.fd)))
+        return found[0]
+
+    found: list[Snapshot] = []
+    list(read())
+    return found[0]
 
 
 def report_of(path: Path, digest: str = "") -> BuildReport:

@@ -52,16 +52,29 @@ Examples:
     metavar="SECONDS",
     help="How long to send calls.",
 )
-@click.option("--connections", type=click.IntRange(1, 100), default=2, show_default=True, help="How many connections.")
+@click.option(
+    "--connections",
+    type=click.IntRange(1, 100),
+    default=2,
+    show_default=True,
+    metavar="N",
+    help="How many connections.",
+)
 @click.option(
     "--concurrency",
     type=click.IntRange(1, 1000),
     default=8,
     show_default=True,
+    metavar="N",
     help="How many calls are under way at once on each connection.",
 )
 @click.option(
-    "--batch", type=click.IntRange(1, 10_000), default=1, show_default=True, help="How many checks a call holds."
+    "--batch",
+    type=click.IntRange(1, 10_000),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="How many checks a call holds.",
 )
 @timeout_option
 @click.option("--allow-remote", is_flag=True, help="Allow a server that is not on this machine.")

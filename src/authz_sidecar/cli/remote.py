@@ -63,7 +63,10 @@ def call_problems(error: "CallFailedError", server: Address, timeout: float) -> 
             return [
                 (
                     f"no answer from `{server}`: {_reason(error.message)}",
-                    "give `--server` what follows `grpc=` in the ready line of `authz-sidecar serve`",
+                    (
+                        "give `--server` what follows `grpc=` in the ready line of `authz-sidecar serve`; "
+                        "one with TLS cannot be asked from here"
+                    ),
                 )
             ]
         case "DEADLINE_EXCEEDED":

@@ -276,7 +276,8 @@ def cannot_listen(address: Address, error: OSError) -> AddressError:
     """The error for people: the address, the system's word, and what to do."""
     why = (error.strerror or str(error)).lower()
     help = {
-        errno.EADDRINUSE: "stop the other server or choose another address; port 0 takes any free one",
+        errno.EADDRINUSE: "stop the other server or choose another "
+        + ("path" if address.path else "address; port 0 takes any free one"),
         errno.EACCES: "choose a port from 1024 up, or a path that this user may write",
         errno.EADDRNOTAVAIL: "choose an address of this machine, for example 127.0.0.1",
         errno.ENOENT: "make the directory of the socket first",
