@@ -30,7 +30,7 @@ def run(module: str, scenario: str) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-m", module, scenario],
         check=True,
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
         timeout=900,
         cwd=Path(__file__).parent.parent,

@@ -98,27 +98,33 @@ class Verifier:
         self._seen = answer.policy_version
 
     def observe(self, change: Callable[[], None] | None) -> Observed:
-        """Ask for the time of one phase; `change` is called every two seconds, once the last change is answered."""
+        """Ask for the time of one phase, and on until the last change is answered; `change` is called every two
+        seconds, or later if the one before is not answered yet."""
         observed = Observed([], self._seen)
         end = time.perf_counter() + PHASE_SECONDS
-        done = threading.Event()
+        over = threading.Event()
 
         def ask() -> None:
-            while (started := time.perf_counter()) < end:
+            while not over.is_set():
+                started = time.perf_counter()
                 self._ask_once(observed)
-                done.wait(max(0.0, started + ASK_SECONDS - time.perf_counter()))
+                time.sleep(max(0.0, started + ASK_SECONDS - time.perf_counter()))
 
         thread = threading.Thread(target=ask)
         thread.start()
-        while change is not None and time.perf_counter() < end - RELOAD_SECONDS:
-            before, started = observed.version, time.perf_counter()
-            change()
-            while observed.version == before and time.perf_counter() < end:
-                done.wait(ASK_SECONDS)
-            if observed.version == before:
-                raise SystemExit("the changed bundle is not taken up under load")
-            done.wait(max(0.0, started + RELOAD_SECONDS - time.perf_counter()))
-        thread.join()
+        try:
+            while change is not None and time.perf_counter() < end - RELOAD_SECONDS:
+                before, started = observed.version, time.perf_counter()
+                change()
+                while observed.version == before:
+                    if time.perf_counter() > started + WAIT_SECONDS:
+                        raise SystemExit("the changed bundle is not taken up under load")
+                    time.sleep(ASK_SECONDS)
+                time.sleep(max(0.0, started + RELOAD_SECONDS - time.perf_counter()))
+            time.sleep(max(0.0, end - time.perf_counter()))
+        finally:
+            over.set()
+            thread.join()
         self._seen = observed.version
         return observed
 

@@ -19,7 +19,8 @@ ALLOWED = ("alice", "folder:1", "read", "--company", "acme")
 @pytest.fixture(scope="module")
 def sidecar() -> Iterator[Sidecar]:
     """A running sidecar on the bundle of the server tests."""
-    with running_sidecar() as running:
+    # It stays on what it began with, whatever is committed meanwhile.
+    with running_sidecar("--watch-interval", "0") as running:
         yield running
 
 

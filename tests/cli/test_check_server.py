@@ -22,7 +22,8 @@ CHECK = "/authz.v1.AuthorizationService/Check"
 @pytest.fixture(scope="module")
 def sidecar() -> Iterator[Sidecar]:
     """A running sidecar on the bundle of the server tests."""
-    with running_sidecar() as running:
+    # It stays on what it began with, whatever is committed meanwhile.
+    with running_sidecar("--watch-interval", "0") as running:
         yield running
 
 

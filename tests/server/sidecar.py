@@ -175,9 +175,13 @@ class Failure:
         self.code: grpc.StatusCode = error.code()
         self.message: str = error.details()
         self.status = status_pb2.Status()
+        # Whether a client that repeats calls by itself is told not to.
+        self.hopeless = False
         for key, value in error.trailing_metadata() or ():
             if key == "grpc-status-details-bin":
                 self.status.ParseFromString(value)
+            elif key == "grpc-retry-pushback-ms":
+                self.hopeless = value == "-1"
         self.violations: dict[str, str] = {}
         self.info = error_details_pb2.ErrorInfo()
         # In seconds; None where nothing is said.

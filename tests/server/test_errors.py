@@ -164,10 +164,10 @@ def test_what_is_not_built_yet_is_refused(
 
 
 def test_a_batch_over_the_limit_is_refused(sidecar: Sidecar) -> None:
-    """1,001 checks in one batch are RESOURCE_EXHAUSTED, and the details carry the limit."""
+    """1,001 checks in one batch are RESOURCE_EXHAUSTED with the limit, and not to be repeated as they are."""
     batch = check_pb2.BatchCheckRequest(checks=[check_of()] * 1001)
     failure = failure_of(lambda: sidecar.stub.BatchCheck(batch))
-    assert failure.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert (failure.code, failure.hopeless) == (grpc.StatusCode.RESOURCE_EXHAUSTED, True)
     assert failure.violations == {"checks": "checks holds more than 1000 checks; send several batches"}
     assert (failure.info.reason, dict(failure.info.metadata)) == ("BATCH_TOO_LARGE", {"limit": "1000"})
 

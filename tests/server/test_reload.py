@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,18 @@ def replace_rows(policies: Path, rows: str) -> None:
 def bob_reads(sidecar: Sidecar) -> bool:
     """Whether the policy that is served lets bob read."""
     return sidecar.stub.Check(check_of("bob")).allowed
+
+
+def differs(sidecar: Sidecar, served: str) -> bool:
+    """Whether another version than `served` answers."""
+    return version(sidecar) != served
+
+
+def children_of(process: int) -> list[str]:
+    """The processes that any thread of a process has started and that still run."""
+    return [
+        child for task in Path(f"/proc/{process}/task").iterdir() for child in (task / "children").read_text().split()
+    ]
 
 
 def version(sidecar: Sidecar) -> str:
@@ -240,13 +253,37 @@ def test_a_broken_bundle_that_is_waited_for_is_told(tmp_path: Path) -> None:
 
 
 def test_a_hangup_reads_the_policies_anew(policies: Path) -> None:
-    """With `--watch-interval 0` nothing is looked at until SIGHUP."""
+    """With `--watch-interval 0` nothing is taken without a SIGHUP, before the first one and after it."""
+    rows = (policies / "policy.csv").read_text()
     with running_sidecar("--watch-interval", "0", policies=policies) as sidecar:
+        for changed in (rows + BOB_READS, rows):
+            served = version(sidecar)
+            replace_rows(policies, changed)
+            for _ in range(500):
+                assert version(sidecar) == served
+            sidecar.process.send_signal(signal.SIGHUP)
+            until(partial(differs, sidecar, served))
+        assert not bob_reads(sidecar)
+
+
+def test_a_stop_during_a_reload_ends_well(policies: Path) -> None:
+    """SIGTERM while a changed bundle is compiled ends the server with exit code 0."""
+    with running_sidecar(*QUICK, policies=policies) as sidecar:
         replace_rows(policies, (policies / "policy.csv").read_text() + BOB_READS)
-        for _ in range(500):
-            assert not bob_reads(sidecar)
-        sidecar.process.send_signal(signal.SIGHUP)
+        until(lambda: children_of(sidecar.process.pid))
+        sidecar.process.terminate()
+        assert sidecar.wait() == (0, "")
+        assert "Traceback" not in sidecar.log
+
+
+def test_a_damaged_repository_does_not_end_the_server(repository: Path) -> None:
+    """With a HEAD that cannot be read the sidecar goes on answering, and follows changes."""
+    with running_sidecar(*QUICK, policies=repository / "policies") as sidecar:
+        (repository / ".git" / "HEAD").write_bytes(b"ref: refs/heads/ma\0in\n")
+        rows = repository / "policies" / "policy.csv"
+        replace_rows(repository / "policies", rows.read_text() + BOB_READS)
         until(lambda: bob_reads(sidecar))
+        assert version(sidecar).startswith("sha256:")
 
 
 def test_it_starts_while_git_writes_only_when_git_ends(repository: Path) -> None:

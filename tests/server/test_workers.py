@@ -19,7 +19,7 @@ from tests.server.sidecar import (
     running_sidecar,
     until,
 )
-from tests.server.test_reload import BOB_READS, QUICK, copy_bundle, replace_rows
+from tests.server.test_reload import BOB_READS, QUICK, copy_bundle, git, replace_rows
 from tests.server.test_serve import refusal, wait_for_drain
 
 TWO = ("--workers", "2")
@@ -165,3 +165,24 @@ def test_the_number_of_workers_is_bounded() -> None:
     """Zero workers, or a thousand, are refused."""
     for number in ("0", "1000"):
         assert "--workers" in refusal("--workers", number)
+
+
+def test_a_new_worker_gets_the_policy_and_not_only_its_name(tmp_path: Path) -> None:
+    """A worker that starts while a commit renames the policy answers from the policy, under its newest version."""
+    root = tmp_path / "repository"
+    copy_bundle(root / "policies")
+    git(root, "init", "--quiet", "--initial-branch=main")
+    git(root, "add", ".")
+    git(root, "commit", "--quiet", "--message=one")
+    with running_sidecar(*TWO, *QUICK, policies=root / "policies") as sidecar:
+        old = workers_of(sidecar)
+        os.kill(old[0], signal.SIGKILL)
+        until(lambda: any(worker not in old for worker in workers_of(sidecar)))
+        (new,) = [worker for worker in workers_of(sidecar) if worker not in old]
+        os.kill(new, signal.SIGSTOP)
+        git(root, "commit", "--quiet", "--allow-empty", "--message=two")
+        head = git(root, "rev-parse", "HEAD")
+        until(lambda: sidecar.ready()[1]["policy_version"] == head)
+        os.kill(new, signal.SIGCONT)
+        until(lambda: len(processes(sidecar)) == 2)
+        assert {(version, allowed) for _, version, allowed in answers(sidecar)} == {(head, True)}

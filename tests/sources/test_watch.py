@@ -117,3 +117,23 @@ def test_outside_git_there_is_no_head(tmp_path: Path) -> None:
     sight = look(tmp_path / "bundle")
     assert (sight.head, sight.locked) == (None, "")
     assert sight == look(tmp_path / "bundle")
+
+
+@pytest.mark.parametrize("name", [".git", ".git/HEAD", ".git/refs/heads/main"])
+def test_a_pipe_in_place_of_a_file_of_git_blocks_nobody(repository: Path, name: str) -> None:
+    """A named pipe, which would make a reader wait for ever, is passed over."""
+    place = repository / name
+    place.rename(repository / "moved")
+    os.mkfifo(place)
+    assert look(repository / "policies") == look(repository / "policies")
+
+
+@pytest.mark.parametrize("text", [b"ref: refs/heads/ma\0in\n", b"\xff\xfe", b"ref: " + b"a" * 5000])
+def test_a_torn_head_is_a_state_like_others(repository: Path, text: bytes) -> None:
+    """A HEAD that a crash has left half written is told from a good one, and ends nothing."""
+    before = look(repository / "policies")
+    (repository / ".git" / "HEAD").write_bytes(text)
+    assert look(repository / "policies") != before
+    (repository / ".git").rename(repository / "moved")
+    (repository / ".git").write_bytes(b"gitdir: \0\n")
+    assert look(repository / "policies").locked == ""

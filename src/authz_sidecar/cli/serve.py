@@ -301,6 +301,8 @@ def _run(settings: ServeSettings) -> None:
     # Not needed to say what is wrong with the command line.
     import uvloop
 
+    # The gRPC library writes lines of its own, one for each failed handshake, past our log.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from authz_sidecar.server.log import configure_log
     from authz_sidecar.server.serve import serve
 

@@ -2,8 +2,8 @@
 
 from array import array
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from authz_sidecar.bundle.bundle import Bundle
 from authz_sidecar.compile.access import BranchPlan, KeyAccess, RoleAccess
 from authz_sidecar.compile.index import MAX_CONDITIONS_IN_LEAF, LeafLimitError, build_branch
 from authz_sidecar.compile.names import NameSet, name_set
@@ -19,11 +19,15 @@ from authz_sidecar.model.patterns import PatternError, compile_pattern
 from authz_sidecar.model.semantics import children
 from authz_sidecar.values import Diagnostic, RuleTable, Severity
 
+if TYPE_CHECKING:
+    # A serving process loads what was compiled, and need not have what reads bundles.
+    from authz_sidecar.bundle.bundle import Bundle
+
 # A bundle with thousands of faults is one fault; the rest is counted.
 MAX_DIAGNOSTICS = 1000
 
 
-def compile_bundle(bundle: Bundle) -> tuple[Snapshot | None, list[Diagnostic]]:
+def compile_bundle(bundle: "Bundle") -> tuple[Snapshot | None, list[Diagnostic]]:
     """The snapshot of a bundle, and what is wrong with its rules.
 
     The snapshot is None when any diagnostic is an error. Diagnostics are sorted by place.
@@ -181,7 +185,7 @@ def _names(section: Section, table: RuleTable, plans: Sequence[BranchPlan]) -> d
     return {field: name_set(table.columns[section.fields.index(field)]) for field in sorted(fields)}
 
 
-def _order(section: Section, table: RuleTable, bundle: Bundle) -> list[int] | range:
+def _order(section: Section, table: RuleTable, bundle: "Bundle") -> list[int] | range:
     """The rows in the order in which the effect reads them (source: pycasbin's load_policy)."""
     order: list[int] | range = range(len(table))
     if section.effect is Effect.SUBJECT_PRIORITY:

@@ -7,8 +7,10 @@ every object that the list passes.
 
 from itertools import groupby
 
+from msgspec.structs import replace
+
 from authz_sidecar.values.filter import Clause, FilterKind
-from authz_sidecar.values.texts import ANY
+from authz_sidecar.values.texts import ANY, Texts, unite
 
 # Beyond this many clauses after merging they are not compared with each other, which is quadratic.
 MAX_COMPARED = 200
@@ -93,28 +95,14 @@ def _joined(run: Clauses, part: str) -> Clauses:
 
 def _union(same: Clauses, part: str) -> Clauses:
     """Clauses that differ in `part` alone, as few as their sets allow."""
-    plain = [getattr(clause, part) for clause in same]
-    finite = [texts for texts in plain if texts.finite]
-    sets = [texts for texts in plain if not texts.finite]
-    if finite:
-        # All at once: joining thousands of values one by one would be quadratic.
-        values = frozenset[str]().union(*[texts.values for texts in finite])
-        sets.append(type(finite[0])(values))
-    united = sets[:1]
-    for texts in sets[1:]:
-        for at, other in enumerate(united):
-            union = other.union(texts)
-            if union is not None:
-                united[at] = union
-                break
-        else:
-            united.append(texts)
+    # All that take away the same are joined at once: joining thousands one by one would be quadratic.
+    groups: dict[object, list[Texts]] = {}
+    for clause in same:
+        one: Texts = getattr(clause, part)
+        groups.setdefault((one.except_values, one.except_prefixes), []).append(one)
+    united = [joined for group in groups.values() for joined in unite(group)]
     first = same[0]
-    return [Clause(first.allows, **{**_sets(first), part: texts}, conditions=first.conditions) for texts in united]
-
-
-def _sets(clause: Clause) -> dict[str, object]:
-    return {"company": clause.company, "id": clause.id, "owner": clause.owner}
+    return [replace(first, **{part: joined}) for joined in united]
 
 
 def _reachable(clauses: Clauses) -> Clauses:

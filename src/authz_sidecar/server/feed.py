@@ -1,6 +1,7 @@
 """From the bundle's directory to whoever answers: see a change, compile it beside them, hand it over or refuse it."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -23,6 +24,8 @@ RETRY_SECONDS = 5.0
 # A git that takes longer than this was probably killed and left its lock behind.
 LOCK_PATIENCE_SECONDS = 30.0
 START_LOCK_SECONDS = 5.0
+# Between the looks that somebody asked for.
+ASKED_SECONDS = 0.05
 # Looking takes at most this share of the time, however large the directory is.
 LOOKING_SHARE = 0.02
 LOGGED_FINDINGS = 5
@@ -80,7 +83,6 @@ class PolicyFeed:
 
     def ask(self) -> None:
         """Look now, and build what is there also if it looks unchanged."""
-        self._built = None
         self._retry_at = 0.0
         self._asked.set()
 
@@ -115,50 +117,71 @@ class PolicyFeed:
         while True:
             await self._wait(pause)
             began = time.monotonic()
-            sight = await asyncio.to_thread(look, self._path)
-            # Work on a large directory must not take the processor from checks.
-            pause = max(self._interval, (time.monotonic() - began) / LOOKING_SHARE)
-            if sight.locked:
-                # Nothing is read while git writes.
-                locked_since = locked_since or began
-                if began - locked_since > LOCK_PATIENCE_SECONDS and not self._status.waiting:
-                    self._status.waiting = f"git's lock `{sight.locked}` exists"
-                    logger.warning("%s; nothing is loaded while %s", self._status.sentence, self._status.waiting)
-                continue
-            locked_since, self._status.waiting = None, ""
-            # INVARIANT: a change is read when two looks have found the same, so that a writer between two files is
-            # left to finish.
-            settled, before = sight == before, sight
-            if not settled or sight == self._built or time.monotonic() < self._retry_at:
-                continue
             try:
-                build = await asyncio.to_thread(Build, self._path, self._digest, background=True)
-                report = await self._take(sight, build)
-                if not (report.built or report.unchanged):
-                    self.log_refusal(report)
-            except (BuildError, TransferError) as error:
+                sight = await asyncio.to_thread(look, self._path)
+                # Work on a large directory must not take the processor from checks.
+                pause = max(self._interval, (time.monotonic() - began) / LOOKING_SHARE) if self._interval else 0.0
+                if sight.locked:
+                    # Nothing is read while git writes.
+                    locked_since = locked_since or began
+                    self._tell_of_lock(sight.locked, began - locked_since)
+                    continue
+                locked_since, self._status.waiting = None, ""
+                # INVARIANT: a change is read when two looks have found the same, so that a writer between two files
+                # is left to finish.
+                settled, before = sight == before, sight
+                wanted = self._asked.is_set() or (sight != self._built and time.monotonic() >= self._retry_at)
+                if settled and wanted:
+                    self._asked.clear()
+                    await self._rebuild(sight)
+            # A sidecar that has a policy does not die of a fault in following it.
+            except Exception as error:
+                expected = isinstance(error, BuildError | TransferError)
                 self._built = None
                 self._retry_at = time.monotonic() + RETRY_SECONDS
-                self._status.refuse("", str(error), self._clock(), failed=True)
-                logger.error("%s; trying again in %d s", self._status.sentence, RETRY_SECONDS)
+                self._status.refuse("", str(error) or type(error).__name__, self._clock(), failed=True)
+                logger.error(
+                    "%s; trying again in %d s",
+                    self._status.sentence,
+                    RETRY_SECONDS,
+                    exc_info=None if expected else error,
+                )
+
+    def _tell_of_lock(self, lock: str, seconds: float) -> None:
+        if seconds > LOCK_PATIENCE_SECONDS and not self._status.waiting:
+            self._status.waiting = f"git's lock `{lock}` exists"
+            logger.warning("%s; nothing is loaded while %s", self._status.sentence, self._status.waiting)
 
     async def _wait(self, seconds: float) -> None:
-        if not seconds:
+        """Wait for the next look: `seconds`, or 0 for until somebody asks."""
+        if self._asked.is_set():
+            # Whoever asked waits for a look that finds what the one before found.
+            await asyncio.sleep(min(seconds, ASKED_SECONDS) or ASKED_SECONDS)
+        elif not seconds:
             await self._asked.wait()
         else:
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._asked.wait(), seconds)
-            except TimeoutError:
-                return
-        self._asked.clear()
+
+    async def _rebuild(self, sight: Sight) -> None:
+        build = await asyncio.to_thread(Build, self._path, self._digest, background=True)
+        report = await self._take(sight, build)
+        if not (report.built or report.unchanged):
+            self.log_refusal(report)
 
     async def _take(self, sight: Sight, build: Build) -> BuildReport:
         began = time.monotonic()
+        waiting = asyncio.ensure_future(asyncio.to_thread(build.result))
         try:
-            report = await asyncio.to_thread(build.result)
+            report = await asyncio.shield(waiting)
             if report.built:
                 await self._taker.load(build.fd, report.policy_version)
         finally:
+            # The thread that waits for the process gives its pipes back, and only then may its file be closed.
+            build.kill()
+            await asyncio.wait((waiting,))
+            # Its error was raised above, or nobody waits for it any more.
+            waiting.exception()
             build.close()
         self._built = sight
         self._status.seconds = time.monotonic() - began
@@ -184,3 +207,5 @@ class PolicyFeed:
         elif status.refused is not None:
             status.refused = None
             logger.info("%s again: the bundle is what it was", status.sentence)
+        else:
+            logger.info("%s: nothing has changed", status.sentence)

@@ -40,7 +40,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line of a record; control characters in it are escaped, so that it cannot act on a terminal."""
-        fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
+        fields = "".join(f" {name}={_quoted(value)}" for name, value in _fields(record).items())
         text = f"{_rfc3339(record.created)} {record.levelname} {record.getMessage()}{fields}"
         lines = [text, *(self.formatException(record.exc_info).split("\n") if record.exc_info else ())]
         return "\n".join(map(_escaped, lines))
@@ -93,6 +93,12 @@ def _place(request: Request, answer: Answer, policy: ServedPolicy) -> str:
 
 def _escaped(text: str) -> str:
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+
+
+def _quoted(value: Any) -> str:
+    """A field's value; in quotes where it could be read as more than one field."""
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ' ="') else text
 
 
 def _fields(record: logging.LogRecord) -> Mapping[str, Any]:

@@ -45,6 +45,8 @@ async def serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
     try:
         answerers = _answerers(settings)
         feed = PolicyFeed(Path(settings.policies), settings.watch_interval, answerers, answerers.status)
+        # As administrators expect, SIGHUP reads the policies anew.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, feed.ask)
         http = HttpServer(build_app(answerers, watch), settings.http, settings.grace, settings.access)
         http_address = await http.start()
         try:
@@ -98,6 +100,7 @@ async def _first_policy(
     stopping.cancel()
     if not loading.done():
         loading.cancel()
+        await asyncio.wait((loading,))
         return False
     try:
         report = await loading
@@ -114,9 +117,8 @@ async def _first_policy(
 
 
 async def _follow(feed: PolicyFeed, lifetime: Lifetime) -> None:
-    """Follow the policies until a signal says stop. SIGHUP reads them anew, as administrators expect."""
+    """Follow the policies until a signal says stop."""
     following = asyncio.ensure_future(feed.run())
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, feed.ask)
     try:
         await lifetime.until_stop(following)
     finally:

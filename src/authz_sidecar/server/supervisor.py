@@ -51,21 +51,31 @@ class Worker:
                 process_group=0,
             )
         self.counts = Counts()
-        self.loaded = ""
+        # Which of the supervisor's policies it answers from (0: none), and under which version.
+        self.policy = 0
+        self.policy_version = ""
         self.listening: asyncio.Future[Listening] = asyncio.get_running_loop().create_future()
         self._channel = Channel(ours)
         self._channel.send(Start(settings, address))
-        self._waiting: dict[str, asyncio.Future[None]] = {}
+        # One question at a time: its answer is awaited before the next is put.
+        self.asking = asyncio.Lock()
+        self._answer: asyncio.Future[None] | None = None
         self._counted = asyncio.Event()
         self.gone = asyncio.ensure_future(self._listen())
 
-    async def load(self, file: int, policy_version: str) -> None:
-        """Let it take a policy, and wait until it has; raises TransferError and WorkerGoneError."""
-        await self._ask(Load(policy_version), file)
-
-    async def rename(self, policy_version: str) -> None:
-        """Let it serve the same policy under another version; raises WorkerGoneError."""
-        await self._ask(Rename(policy_version))
+    async def ask(self, message: Load | Rename, file: int = -1) -> None:
+        """Let it take a policy, or another version for the one it has, and wait until it has; raises TransferError
+        and WorkerGoneError. Hold `asking` meanwhile."""
+        answer = self._answer = asyncio.get_running_loop().create_future()
+        try:
+            if self.gone.done():
+                raise WorkerGoneError("it has ended")
+            self._channel.send(message, file)
+            await asyncio.wait_for(answer, LOAD_SECONDS)
+        except (OSError, TimeoutError) as error:
+            raise WorkerGoneError(str(error) or "it does not answer") from error
+        finally:
+            self._answer = None
 
     async def count(self) -> Counts:
         """What it has counted; what it had counted before, where it does not say in time."""
@@ -87,18 +97,6 @@ class Worker:
         self._channel.close()
         return code
 
-    async def _ask(self, message: Load | Rename, file: int = -1) -> None:
-        done = self._waiting[message.policy_version] = asyncio.get_running_loop().create_future()
-        try:
-            if self.gone.done():
-                raise WorkerGoneError("it has ended")
-            self._channel.send(message, file)
-            await asyncio.wait_for(done, LOAD_SECONDS)
-        except (OSError, TimeoutError) as error:
-            raise WorkerGoneError(str(error) or "it does not answer") from error
-        finally:
-            self._waiting.pop(message.policy_version, None)
-
     async def _listen(self) -> None:
         while True:
             try:
@@ -110,21 +108,17 @@ class Worker:
                     self.counts = message.counts
                     self._counted.set()
                 case Loaded():
-                    done = self._waiting.get(message.policy_version)
-                    if not message.problem:
-                        self.loaded = message.policy_version
-                    if done is None or done.done():
+                    if self._answer is None or self._answer.done():
                         continue
                     if message.problem:
-                        done.set_exception(TransferError(message.problem))
+                        self._answer.set_exception(TransferError(message.problem))
                     else:
-                        done.set_result(None)
+                        self._answer.set_result(None)
                 case Listening():
                     self.listening.set_result(message)
         gone = WorkerGoneError("it has ended")
-        for done in self._waiting.values():
-            if not done.done():
-                done.set_exception(gone)
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(gone)
         if not self.listening.done():
             self.listening.set_exception(gone)
 
@@ -141,15 +135,17 @@ class WorkerPool:
         self._holder: socket.socket | None = None
         self._running: dict[int, Worker] = {}
         self._lost = Counts()
+        # The current policy: its number (0: none yet), its file and its version.
+        self._policy = 0
         self._file = -1
         self._policy_version = ""
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self._keepers: list[asyncio.Task[None]] = []
 
     @property
     def workers(self) -> int:
         """How many workers answer from a policy."""
-        return sum(bool(worker.loaded) for worker in self._running.values())
+        return sum(bool(worker.policy) for worker in self._running.values())
 
     async def counts(self) -> Counts:
         """What all workers have counted, those that have died included."""
@@ -175,17 +171,17 @@ class WorkerPool:
         file = os.dup(fd)
         if self._file >= 0:
             os.close(self._file)
-        self._file, self._policy_version = file, policy_version
-        await asyncio.gather(*(self._hand_over(worker) for worker in self._running.values()))
+        self._policy, self._file, self._policy_version = self._policy + 1, file, policy_version
+        await self._bring_all()
 
     async def rename(self, policy_version: str) -> None:
         """Let every worker serve the same policy under another version."""
         self._policy_version = policy_version
-        await asyncio.gather(*(self._rename(worker, policy_version) for worker in self._running.values()))
+        await self._bring_all()
 
     async def stop(self, stop_now: asyncio.Event) -> None:
         """End all workers: accepted calls finish within the grace period, or until `stop_now` is set."""
-        self._stopping = True
+        self._stopping.set()
         for worker in self._running.values():
             worker.signal(signal.SIGTERM)
         keepers = asyncio.gather(*self._keepers, return_exceptions=True)
@@ -206,53 +202,72 @@ class WorkerPool:
     async def _keep(self, number: int, first: "asyncio.Future[None]") -> None:
         """Keep the worker of one number running, until the pool stops."""
         backoff = FIRST_BACKOFF_SECONDS
-        while not self._stopping:
+        while not self._stopping.is_set():
             began = time.monotonic()
-            worker = self._running[number] = Worker(self._settings, self._address)
+            code: int | None = None
             try:
-                said = await worker.listening
-                if said.problem:
-                    raise AddressError(said.problem, said.help)
+                worker = Worker(self._settings, self._address)
+            except OSError as error:
                 if not first.done():
-                    first.set_result(None)
-                elif self._file >= 0:
-                    await self._hand_over(worker)
-                await worker.gone
-            except (AddressError, WorkerGoneError) as error:
-                worker.signal(signal.SIGKILL)
-                if not first.done():
-                    first.set_exception(_start_error(error))
-                    self._stopping = True
-                elif isinstance(error, AddressError):
-                    logger.error("worker %d cannot serve: %s; %s", number, error.message, error.help)
-            finally:
-                code = await worker.end()
-                del self._running[number]
-                worker.counts.in_flight = 0
-                self._lost.add(worker.counts)
-            if self._stopping:
+                    first.set_exception(StartError(f"a worker cannot be started: {error.strerror}"))
+                    return
+                logger.error("worker %d cannot be started: %s", number, error.strerror)
+            else:
+                self._running[number] = worker
+                try:
+                    await self._accompany(number, worker, first)
+                finally:
+                    code = await worker.end()
+                    del self._running[number]
+                    worker.counts.in_flight = 0
+                    self._lost.add(worker.counts)
+            if self._stopping.is_set():
                 return
             self.restarts += 1
             if time.monotonic() - began > SETTLED_SECONDS:
                 backoff = FIRST_BACKOFF_SECONDS
-            logger.error("worker %d ended with %d; starting another in %.1f s", number, code, backoff)
+            if code is not None:
+                logger.error("worker %d ended with %d; starting another in %.1f s", number, code, backoff)
             await asyncio.sleep(backoff)
             backoff = min(2 * backoff, MAX_BACKOFF_SECONDS)
 
-    async def _hand_over(self, worker: Worker) -> None:
-        """Bring one worker to the policy that is current; one that cannot take it is ended, and so replaced."""
+    async def _accompany(self, number: int, worker: Worker, first: "asyncio.Future[None]") -> None:
+        """From the start of a worker to its end."""
         try:
-            while worker.loaded != self._policy_version:
-                await worker.load(self._file, self._policy_version)
+            said = await worker.listening
+            if said.problem:
+                raise AddressError(said.problem, said.help)
+            if not first.done():
+                first.set_result(None)
+            await self._bring(worker)
+            await worker.gone
+        except (AddressError, WorkerGoneError) as error:
+            worker.signal(signal.SIGKILL)
+            if not first.done():
+                first.set_exception(_start_error(error))
+                self._stopping.set()
+            elif isinstance(error, AddressError):
+                logger.error("worker %d cannot serve: %s; %s", number, error.message, error.help)
+
+    async def _bring_all(self) -> None:
+        # One that does not listen yet is brought to what is current once it does.
+        listening = [worker for worker in self._running.values() if worker.listening.done()]
+        await asyncio.gather(*(self._bring(worker) for worker in listening))
+
+    async def _bring(self, worker: Worker) -> None:
+        """Bring a worker to the policy that is current; one that cannot take it is ended, and so replaced."""
+        try:
+            async with worker.asking:
+                # Another one may become current meanwhile.
+                while (worker.policy, worker.policy_version) != (self._policy, self._policy_version):
+                    policy, version = self._policy, self._policy_version
+                    if worker.policy != policy:
+                        await worker.ask(Load(version), self._file)
+                    else:
+                        await worker.ask(Rename(version))
+                    worker.policy, worker.policy_version = policy, version
         except (TransferError, WorkerGoneError) as error:
             logger.error("a worker did not take the policy: %s", error)
-            worker.signal(signal.SIGKILL)
-
-    async def _rename(self, worker: Worker, policy_version: str) -> None:
-        try:
-            await worker.rename(policy_version)
-        except (TransferError, WorkerGoneError) as error:
-            logger.error("a worker did not take the policy's version: %s", error)
             worker.signal(signal.SIGKILL)
 
 

@@ -7,6 +7,7 @@ when that is gone.
 import asyncio
 import logging
 import os
+import signal
 import socket
 import sys
 
@@ -34,6 +35,8 @@ async def work(end: socket.socket) -> None:
         raise TypeError(f"a worker begins with Start, not {type(first).__name__}")
     configure_log(first.settings.log)
     lifetime = Lifetime()
+    # The supervisor's to handle.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     answering = Answering(first.settings, first.address, shared=True)
     try:
         await answering.start()
@@ -82,6 +85,10 @@ async def _load(
         await answering.load(file, message.policy_version)
     except TransferError as error:
         channel.send(Loaded(message.policy_version, str(error)))
+    # The supervisor waits for an answer, whatever happens.
+    except Exception as error:
+        logger.exception("a policy could not be taken")
+        channel.send(Loaded(message.policy_version, str(error) or type(error).__name__))
     else:
         channel.send(Loaded(message.policy_version))
     finally:

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from authz_sidecar.compile.snapshot import Snapshot
-from authz_sidecar.compile.transfer import read_snapshot
+from authz_sidecar.compile.transfer import TransferError, read_snapshot
 from authz_sidecar.values import Diagnostic, Severity
 
 # A million rules take some seconds.
@@ -56,7 +56,10 @@ class Build:
     """A process that compiles the bundle at `path`. `result` waits for it; `close` ends it and drops its file."""
 
     def __init__(self, path: Path, known_digest: str = "", *, background: bool = False) -> None:
-        self.fd = _anonymous_file()
+        try:
+            self.fd = _anonymous_file()
+        except OSError as error:
+            raise BuildError(f"there is no room for a policy: {error.strerror}") from error
         # -P: a module of the current directory, which may be anybody's repository, must not stand in for one of ours.
         command = [sys.executable, "-P", "-m", MODULE, str(self.fd), str(path), known_digest]
         try:
@@ -89,8 +92,13 @@ class Build:
             raise BuildError(f"the compiling process ended with {code}: {last or 'it said nothing'}")
         return msgspec.json.decode(output, type=BuildReport)
 
+    def kill(self) -> None:
+        """End the process; whoever waits in `result` sees it."""
+        if self._process.poll() is None:
+            self._process.kill()
+
     def close(self) -> None:
-        """End the process if it still runs, and give its file back."""
+        """End the process if it still runs, and give its file back. Nobody waits in `result` any more."""
         if self._process.poll() is None:
             self._process.kill()
             self._process.communicate()
@@ -102,7 +110,10 @@ class Build:
 def read_built(fd: int) -> Generator[None, None, Snapshot]:
     """Read the snapshot in the file `fd`, a slice a step; raises TransferError if it is damaged."""
     # Given back when nothing refers to it any more: pieces of it may be referred to a moment longer than this runs.
-    data = memoryview(mmap.mmap(fd, 0, access=mmap.ACCESS_READ))
+    try:
+        data = memoryview(mmap.mmap(fd, 0, access=mmap.ACCESS_READ))
+    except (OSError, ValueError) as error:
+        raise TransferError(f"the compiled policy cannot be read: {error}") from error
     return (yield from read_snapshot(data))
 
 

@@ -5,6 +5,8 @@ system tells nobody of changes (network file systems, mounts from another host),
 directory as a whole: a link that is turned to another one, or Kubernetes' `..data`.
 """
 
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +61,7 @@ def find_git(path: Path) -> GitPlace | None:
                 state = folder / text.removeprefix("gitdir:").strip()
                 common = _read(state / "commondir").strip()
                 return GitPlace(state, state / common if common else state)
-    except (OSError, RuntimeError):
+    except (OSError, RuntimeError, ValueError):
         return None
     return None
 
@@ -78,17 +80,22 @@ def _head(place: GitPlace) -> Any:
 
 
 def _read(path: Path) -> str:
-    """The beginning of a small text file; "" if there is none."""
+    """The beginning of a small text file; "" if there is none. What is no regular file, such as a named pipe that
+    would block a reader for ever, is not read."""
     try:
-        with path.open("rb") as file:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(handle, "rb") as file:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                return ""
             return file.read(MAX_HEAD_BYTES).decode("utf-8", "replace")
-    except OSError:
+    # A torn file may name what cannot be a path.
+    except (OSError, ValueError):
         return ""
 
 
 def _identity(path: Path) -> tuple[int, ...] | None:
     try:
         facts = path.lstat()
-    except OSError:
+    except (OSError, ValueError):
         return None
     return (facts.st_ino, facts.st_size, facts.st_mtime_ns)

@@ -3,6 +3,7 @@
 They are closed under intersection, and the complement of what a single comparison or pattern says is one of them.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable
 
 import msgspec
@@ -26,9 +27,9 @@ class Texts(msgspec.Struct, frozen=True):
         return bool(self.values or self.prefixes)
 
     def __contains__(self, text: str) -> bool:
-        if text not in self.values and not text.startswith(self.prefixes):
+        if text not in self.values and not _begun(text, self.prefixes):
             return False
-        return text not in self.except_values and not text.startswith(self.except_prefixes)
+        return text not in self.except_values and not _begun(text, self.except_prefixes)
 
     @property
     def finite(self) -> bool:
@@ -54,12 +55,8 @@ class Texts(msgspec.Struct, frozen=True):
         if other.finite:
             return values_of([text for text in other.values if text in self])
         # A text of both has a prefix in each, or is a value in one: the longer prefix says both.
-        prefixes = [
-            one if one.startswith(another) else another
-            for one in self.prefixes
-            for another in other.prefixes
-            if one.startswith(another) or another.startswith(one)
-        ]
+        prefixes = [prefix for prefix in self.prefixes if _begun(prefix, other.prefixes)]
+        prefixes += [prefix for prefix in other.prefixes if _begun(prefix, self.prefixes)]
         values = [text for text in self.values if text in other]
         values += [text for text in other.values if text in self]
         return texts(
@@ -85,16 +82,8 @@ class Texts(msgspec.Struct, frozen=True):
             return self
         if (self.except_values, self.except_prefixes) != (other.except_values, other.except_prefixes):
             return None
-        if self.except_values or self.except_prefixes:
-            # What one takes away it would take from the other's values too; those never hold what it takes away.
-            merged = texts(
-                self.values | other.values,
-                (*self.prefixes, *other.prefixes),
-                self.except_values,
-                self.except_prefixes,
-            )
-            return merged if self.values | other.values <= merged.values else None
-        return texts(self.values | other.values, (*self.prefixes, *other.prefixes))
+        joined = unite([self, other])
+        return joined[0] if len(joined) == 1 else None
 
     def within(self, other: "Texts") -> bool:
         """Whether every one of its texts is in `other`; False also where that is not seen at a glance."""
@@ -103,7 +92,7 @@ class Texts(msgspec.Struct, frozen=True):
         if not all(text in other for text in self.values):
             return False
         for prefix in self.prefixes:
-            if not prefix.startswith(other.prefixes):
+            if not _begun(prefix, other.prefixes):
                 return False
             for taken in other.except_values:
                 if taken.startswith(prefix) and taken in self:
@@ -111,9 +100,19 @@ class Texts(msgspec.Struct, frozen=True):
             for taken in other.except_prefixes:
                 if prefix.startswith(taken):
                     return False
-                if taken.startswith(prefix) and not taken.startswith(self.except_prefixes):
+                if taken.startswith(prefix) and not _begun(taken, self.except_prefixes):
                     return False
         return True
+
+
+def unite(sets: list[Texts]) -> list[Texts]:
+    """The same texts in as few sets as is seen at a glance. All of `sets` take away the same."""
+    values = frozenset[str]().union(*[one.values for one in sets])
+    prefixes = [prefix for one in sets for prefix in one.prefixes]
+    # What one takes away it would take from the others' values too, unless those never hold it.
+    joined = texts(values, prefixes, sets[0].except_values, sets[0].except_prefixes)
+    taken = sets[0].except_values or sets[0].except_prefixes
+    return [joined] if not taken or values <= joined.values else list(dict.fromkeys(sets))
 
 
 def texts(
@@ -124,10 +123,10 @@ def texts(
 ) -> Texts:
     """The set that these say, without what is redundant."""
     taken = _shortest(except_prefixes)
-    begun = tuple([prefix for prefix in _shortest(prefixes) if not prefix.startswith(taken)])
+    begun = tuple([prefix for prefix in _shortest(prefixes) if not _begun(prefix, taken)])
     less = frozenset(except_values)
     kept = frozenset(
-        [text for text in values if text not in less and not text.startswith(taken) and not text.startswith(begun)]
+        [text for text in values if text not in less and not _begun(text, taken) and not _begun(text, begun)]
     )
     if not begun:
         return Texts(kept)
@@ -136,8 +135,8 @@ def texts(
     return Texts(
         kept,
         begun,
-        frozenset([text for text in less if text.startswith(begun) and not text.startswith(taken)]),
-        tuple([prefix for prefix in taken if prefix.startswith(begun)]),
+        frozenset([text for text in less if _begun(text, begun) and not _begun(text, taken)]),
+        tuple([prefix for prefix in taken if _begun(prefix, begun)]),
     )
 
 
@@ -159,6 +158,12 @@ def _shortest(prefixes: Iterable[str]) -> tuple[str, ...]:
         if not kept or not prefix.startswith(kept[-1]):
             kept.append(prefix)
     return tuple(kept)
+
+
+def _begun(text: str, prefixes: tuple[str, ...]) -> bool:
+    """Whether one of `prefixes`, which `_shortest` made, begins `text`: only the last that is not greater may."""
+    at = bisect_right(prefixes, text)
+    return at > 0 and text.startswith(prefixes[at - 1])
 
 
 ANY = Texts(prefixes=("",))

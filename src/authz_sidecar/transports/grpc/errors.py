@@ -41,6 +41,12 @@ class ErrorReason(enum.StrEnum):
     INTERNAL_ERROR = "INTERNAL_ERROR"
 
 
+# To repeat such a call as it is would fail again.
+_HOPELESS = frozenset((ErrorReason.BATCH_TOO_LARGE, ErrorReason.STREAM_TOO_LONG, ErrorReason.ANSWER_TOO_LARGE))
+# Tells clients that repeat calls by themselves not to (gRFC A6).
+_NO_RETRY = ("grpc-retry-pushback-ms", "-1")
+
+
 class CallError(Exception):
     """Ends a call with a status other than OK; `retry_after` says in how many seconds it may succeed."""
 
@@ -60,6 +66,12 @@ class CallError(Exception):
         self.violations = tuple(violations)
         self.metadata = metadata or {}
         self.retry_after = retry_after
+
+    @property
+    def metadata_of_call(self) -> tuple[tuple[str, str | bytes], ...]:
+        """The trailing metadata that the call ends with."""
+        details = (DETAILS_KEY, self.status().SerializeToString())
+        return (details, _NO_RETRY) if self.reason in _HOPELESS else (details,)
 
     def status(self) -> status_pb2.Status:
         """The google.rpc.Status that travels with the call's own status; their code and message are equal."""

@@ -22,7 +22,6 @@ from google.protobuf.message_factory import GetMessageClass
 from authz_sidecar.engine import Counts
 from authz_sidecar.transports.grpc.admission import Gate
 from authz_sidecar.transports.grpc.errors import (
-    DETAILS_KEY,
     REQUEST_ID,
     CallError,
     answer_too_large,
@@ -45,18 +44,21 @@ _CANCELLED = grpc.StatusCode.CANCELLED.name
 
 
 class Method:
-    """One method of a service: what it takes, who answers, at which gate it is admitted, and what is counted."""
+    """One method of a service, named `package.Service/Method` as it is served.
+
+    What it takes, who answers, at which gate it is admitted, and what is counted.
+    """
 
     __slots__ = ("answer", "answer_bytes", "counts", "gate", "kind", "name", "parse")
 
     def __init__(
-        self, descriptor: MethodDescriptor, answer: Any, gate: Gate, counts: Counts, answer_bytes: int
+        self, name: str, descriptor: MethodDescriptor, answer: Any, gate: Gate, counts: Counts, answer_bytes: int
     ) -> None:
-        self.name = descriptor.full_name
+        self.name = name
         self.answer = answer
         self.answer_bytes = answer_bytes
         self.gate = gate
-        self.counts = counts.method(f"{descriptor.containing_service.full_name}/{descriptor.name}")
+        self.counts = counts.method(name)
         self.parse = _parser(GetMessageClass(descriptor.input_type))
         try:
             self.kind = _KINDS[bool(descriptor.client_streaming), bool(descriptor.server_streaming)]
@@ -204,11 +206,12 @@ class MethodTable(grpc.GenericRpcHandler):
         lacks.
         """
         for method in descriptor.methods:
-            path = f"/{name or descriptor.full_name}/{method.name}"
+            path = f"{name or descriptor.full_name}/{method.name}"
             gate = gates(method)
             # A limit that has not refused anything yet is shown too, so that the first refusal is seen as a rise.
             self._counts.refused.setdefault(gate.name, 0)
-            self._methods[path] = Method(method, getattr(service, method.name), gate, self._counts, self._answer_bytes)
+            answer = getattr(service, method.name)
+            self._methods[f"/{path}"] = Method(path, method, answer, gate, self._counts, self._answer_bytes)
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:
         """The handler of one call; None for a method that is not served."""
@@ -282,5 +285,4 @@ def _failure(call: Call, error: Exception) -> CallError:
 
 async def _abort(context: Context, failure: CallError) -> NoReturn:
     """End the call with the error and its details."""
-    details = ((DETAILS_KEY, failure.status().SerializeToString()),)
-    await context.abort(failure.code, failure.message, details)
+    await context.abort(failure.code, failure.message, failure.metadata_of_call)

@@ -17,7 +17,7 @@ from authz_sidecar.transports.grpc.errors import (
 )
 from authz_sidecar.transports.grpc.filter_conversion import filter_message, read_filter
 from authz_sidecar.transports.grpc.methods import Call
-from authz_sidecar.values import Decision, Reason, Request, Violation
+from authz_sidecar.values import Decision, Explanation, Reason, Request, Violation
 
 # Items of a batch that are decided before other calls get their turn.
 BATCH_TURN = 64
@@ -37,6 +37,7 @@ class AuthorizationService:
         # An explanation may look at every rule of the policy. In a thread it shares the processor with checks, one
         # explanation at a time, and does not hold them up until it is done.
         self._explaining = ThreadPoolExecutor(1, "explain")
+        self._explanation = asyncio.Lock()
 
     def Check(self, message: check_pb2.CheckRequest, call: Call) -> bytes:
         """Decide one request."""
@@ -82,8 +83,7 @@ class AuthorizationService:
         policy = self._engine.snapshot_state
         try:
             request = read_check(message.check, self._clock())
-            loop = asyncio.get_running_loop()
-            explanation = await loop.run_in_executor(self._explaining, self._engine.explain, request, policy)
+            explanation = await self._explain(request, policy)
             answer = self._engine.answer(explanation.decision, policy)
             if answer.decision.reason is _INVALID:
                 raise InvalidCheckError(_violations(request, answer.decision, policy))
@@ -101,6 +101,13 @@ class AuthorizationService:
         if answer.filter.reason is _INVALID and policy.decider is not None:
             raise InvalidCheckError(policy.decider.violations(asked.request))
         return filter_message(answer)
+
+    async def _explain(self, request: Request, policy: ServedPolicy) -> Explanation:
+        # Calls wait here and not in the thread's queue, which one that is given up would not leave.
+        await self._explanation.acquire()
+        working = asyncio.get_running_loop().run_in_executor(self._explaining, self._engine.explain, request, policy)
+        working.add_done_callback(lambda _: self._explanation.release())
+        return await asyncio.shield(working)
 
     def drain(self) -> None:
         """End the streams that wait for their next check, and the others after the answer they are at."""
