@@ -6,9 +6,10 @@ from typing import Any
 
 import grpc.aio
 
-from authz_sidecar.engine import Engine, Limits
+from authz_sidecar.engine import Engine
 from authz_sidecar.transports.address import Address
 from authz_sidecar.transports.grpc.server import GrpcServer
+from authz_sidecar.values.limits import Limits
 
 FREE = Address("127.0.0.1", 0)
 

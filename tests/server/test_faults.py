@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from authz_sidecar._proto.authz.v1 import authorization_service_pb2, check_pb2, explain_pb2
 from authz_sidecar._proto.authz.v1.authorization_service_pb2_grpc import AuthorizationServiceStub
-from authz_sidecar.engine import Counts, Engine, Limits
+from authz_sidecar.engine import Counts, Engine
 from authz_sidecar.transports.address import Address
 from authz_sidecar.transports.grpc.admission import Gate
 from authz_sidecar.transports.grpc.errors import ErrorReason
@@ -19,6 +19,7 @@ from authz_sidecar.transports.grpc.health import HealthService
 from authz_sidecar.transports.grpc.methods import MethodTable
 from authz_sidecar.transports.grpc.server import GrpcServer
 from authz_sidecar.transports.grpc.service import AuthorizationService
+from authz_sidecar.values.limits import Limits
 from tests.server.sidecar import Failure, check_of
 
 SERVICE = authorization_service_pb2.DESCRIPTOR.services_by_name["AuthorizationService"]

@@ -16,12 +16,13 @@ from google.protobuf import struct_pb2
 
 from authz_sidecar._proto.authz.v1 import check_pb2, explain_pb2
 from authz_sidecar._proto.authz.v1.authorization_service_pb2_grpc import AuthorizationServiceStub
-from authz_sidecar.engine import Counts, Engine, Limits
+from authz_sidecar.engine import Counts, Engine
 from authz_sidecar.server.log import JsonFormatter, TextFormatter
 from authz_sidecar.transports.grpc.admission import Gate
 from authz_sidecar.transports.grpc.errors import ErrorReason
 from authz_sidecar.transports.grpc.methods import MAX_REQUEST_ID, MethodTable
 from authz_sidecar.transports.grpc.service import AuthorizationService
+from authz_sidecar.values.limits import Limits
 from tests.server.bare_http2 import Connection, message
 from tests.server.sidecar import SERVICE, Failure, Sidecar, check_of, running_sidecar, until
 

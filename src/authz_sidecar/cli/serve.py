@@ -10,10 +10,11 @@ from authz_sidecar.cli.findings import count_line, finding_lines
 from authz_sidecar.cli.option import color_option, policies_option
 from authz_sidecar.cli.place import Places, require_directory
 from authz_sidecar.cli.terminal import CommandError, Terminal
-from authz_sidecar.engine import Limits
+from authz_sidecar.server.early import EarlyBuild
 from authz_sidecar.server.settings import LogSettings, RefusedBundleError, ServeSettings, StartError
 from authz_sidecar.transports.address import SOCKET_MODE, Address, AddressError, SocketAccess, parse_address
 from authz_sidecar.transports.certificates import TlsError, TlsFiles
+from authz_sidecar.values.limits import Limits
 
 DEFAULT_GRPC = "127.0.0.1:50051"
 DEFAULT_HTTP = "127.0.0.1:8080"
@@ -298,16 +299,25 @@ def command(
 
 
 def _run(settings: ServeSettings) -> None:
-    # Not needed to say what is wrong with the command line.
-    import uvloop
+    # Compiling goes on while this process imports the rest, which takes as long.
+    early = EarlyBuild.begin(Path(settings.policies))
+    try:
+        _serve(settings, early)
+    finally:
+        if early is not None:
+            early.build.close()
 
+
+def _serve(settings: ServeSettings, early: EarlyBuild | None) -> None:
     # The gRPC library writes lines of its own, one for each failed handshake, past our log.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    import uvloop
+
     from authz_sidecar.server.log import configure_log
     from authz_sidecar.server.serve import serve
 
     configure_log(settings.log)
-    uvloop.run(serve(settings, click.echo))
+    uvloop.run(serve(settings, early, click.echo))
 
 
 def _tls_files(terminal: Terminal, certificate: str | None, key: str | None, client_ca: str | None) -> TlsFiles | None:

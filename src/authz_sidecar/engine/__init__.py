@@ -6,7 +6,6 @@ wire format and does no I/O.
 
 from authz_sidecar.engine.counts import Counts
 from authz_sidecar.engine.engine import Answer, DecisionLog, Engine, FilterAnswer, ServedPolicy
-from authz_sidecar.engine.limits import Limits
 from authz_sidecar.engine.status import PolicyStatus, Refusal
 
 __all__ = [
@@ -15,7 +14,6 @@ __all__ = [
     "DecisionLog",
     "Engine",
     "FilterAnswer",
-    "Limits",
     "PolicyStatus",
     "Refusal",
     "ServedPolicy",

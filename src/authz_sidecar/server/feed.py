@@ -8,10 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-import msgspec
-
 from authz_sidecar.compile.transfer import TransferError
 from authz_sidecar.engine import PolicyStatus
+from authz_sidecar.server.early import EarlyBuild
 from authz_sidecar.server.settings import StartError
 from authz_sidecar.sources.build import Build, BuildError, BuildReport
 from authz_sidecar.sources.watch import Sight, look
@@ -39,24 +38,6 @@ class PolicyTaker(Protocol):
 
     async def rename(self, policy_version: str) -> None:
         """Serve the same policy under another version."""
-
-
-class EarlyBuild(msgspec.Struct):
-    """A build that began before there was anybody to take it, and what was seen before it."""
-
-    sight: Sight
-    build: Build
-
-    @classmethod
-    def begin(cls, path: Path) -> "EarlyBuild | None":
-        """Begin; None where git is writing, or where no process can be started."""
-        sight = look(path)
-        if sight.locked:
-            return None
-        try:
-            return cls(sight, Build(path))
-        except BuildError:
-            return None
 
 
 class PolicyFeed:

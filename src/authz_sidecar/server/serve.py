@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from authz_sidecar.compile.transfer import TransferError
-from authz_sidecar.server.feed import EarlyBuild, PolicyFeed, PolicyTaker
+from authz_sidecar.server.early import EarlyBuild
+from authz_sidecar.server.feed import PolicyFeed, PolicyTaker
 from authz_sidecar.server.lifetime import Lifetime
 from authz_sidecar.server.settings import RefusedBundleError, ServeSettings, StartError
 from authz_sidecar.sources.build import BuildError
@@ -33,39 +34,33 @@ class Answerers(PolicyTaker, SidecarView, Protocol):
         """Stop within the grace period, or as soon as `stop_now` is set."""
 
 
-async def serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
-    """Serve until a signal says stop; `say` gets the ready line.
+async def serve(settings: ServeSettings, early: EarlyBuild | None, say: Callable[[str], None]) -> None:
+    """Serve until a signal says stop, at first the policy that is being built; `say` gets the ready line.
 
     Raises AddressError, TlsError, StartError, and RefusedBundleError if the bundle does not load.
     """
     lifetime = Lifetime()
     watch = _watch_certificates(settings)
-    # Compiling goes on while this process imports what it needs, which takes as long.
-    early = EarlyBuild.begin(Path(settings.policies))
+    answerers = _answerers(settings)
+    feed = PolicyFeed(Path(settings.policies), settings.watch_interval, answerers, answerers.status)
+    # As administrators expect, SIGHUP reads the policies anew.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, feed.ask)
+    http = HttpServer(build_app(answerers, watch), settings.http, settings.grace, settings.access)
+    http_address = await http.start()
     try:
-        answerers = _answerers(settings)
-        feed = PolicyFeed(Path(settings.policies), settings.watch_interval, answerers, answerers.status)
-        # As administrators expect, SIGHUP reads the policies anew.
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, feed.ask)
-        http = HttpServer(build_app(answerers, watch), settings.http, settings.grace, settings.access)
-        http_address = await http.start()
         try:
-            try:
-                grpc_address = await answerers.start()
-                if await _first_policy(feed, early, settings, lifetime):
-                    answerers.accepting = True
-                    version = answerers.status.policy_version or "none"
-                    say(f"ready grpc={grpc_address} http={http_address} policy_version={version}")
-                    await _follow(feed, lifetime)
-            finally:
-                answerers.accepting = False
-                await answerers.stop(lifetime.stop_now)
+            grpc_address = await answerers.start()
+            if await _first_policy(feed, early, settings, lifetime):
+                answerers.accepting = True
+                version = answerers.status.policy_version or "none"
+                say(f"ready grpc={grpc_address} http={http_address} policy_version={version}")
+                await _follow(feed, lifetime)
         finally:
-            # Last, so that `/readyz` says what is going on while calls finish.
-            await http.stop()
+            answerers.accepting = False
+            await answerers.stop(lifetime.stop_now)
     finally:
-        if early is not None:
-            early.build.close()
+        # Last, so that `/readyz` says what is going on while calls finish.
+        await http.stop()
 
 
 def _watch_certificates(settings: ServeSettings) -> CertificateWatch | None:

@@ -2,10 +2,10 @@
 
 import msgspec
 
-from authz_sidecar.engine import Limits
 from authz_sidecar.sources.build import BuildReport
 from authz_sidecar.transports.address import Address, SocketAccess
 from authz_sidecar.transports.certificates import TlsFiles
+from authz_sidecar.values.limits import Limits
 
 
 class LogSettings(msgspec.Struct, frozen=True):

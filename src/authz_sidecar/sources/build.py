@@ -7,12 +7,14 @@ import sys
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from authz_sidecar.compile.snapshot import Snapshot
-from authz_sidecar.compile.transfer import TransferError, read_snapshot
 from authz_sidecar.values import Diagnostic, Severity
+
+if TYPE_CHECKING:
+    from authz_sidecar.compile.snapshot import Snapshot
 
 # A million rules take some seconds.
 BUILD_SECONDS = 300
@@ -107,8 +109,11 @@ class Build:
             self.fd = -1
 
 
-def read_built(fd: int) -> Generator[None, None, Snapshot]:
+def read_built(fd: int) -> "Generator[None, None, Snapshot]":
     """Read the snapshot in the file `fd`, a slice a step; raises TransferError if it is damaged."""
+    # Not needed to begin a build.
+    from authz_sidecar.compile.transfer import TransferError, read_snapshot
+
     # Given back when nothing refers to it any more: pieces of it may be referred to a moment longer than this runs.
     try:
         data = memoryview(mmap.mmap(fd, 0, access=mmap.ACCESS_READ))

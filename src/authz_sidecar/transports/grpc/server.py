@@ -9,7 +9,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
 from authz_sidecar._proto.authz.v1 import authorization_service_pb2
-from authz_sidecar.engine import Engine, Limits
+from authz_sidecar.engine import Engine
 from authz_sidecar.transports.address import Address, AddressError, SocketAccess, SocketFile, binding
 from authz_sidecar.transports.certificates import CertificateWatch, TlsFiles
 from authz_sidecar.transports.grpc.admission import Gate
@@ -19,6 +19,7 @@ from authz_sidecar.transports.grpc.methods import MethodTable
 from authz_sidecar.transports.grpc.reflection import V1_SERVICE, ReflectionService
 from authz_sidecar.transports.grpc.service import AuthorizationService
 from authz_sidecar.transports.grpc.tls import server_credentials
+from authz_sidecar.values.limits import Limits
 
 AUTHORIZATION = authorization_service_pb2.DESCRIPTOR.services_by_name["AuthorizationService"]
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from authz_sidecar._proto.authz.v1 import check_pb2, explain_pb2, filter_pb2
-from authz_sidecar.engine import Engine, Limits, ServedPolicy
+from authz_sidecar.engine import Engine, ServedPolicy
 from authz_sidecar.transports.grpc.conversion import explanation_message, read_check
 from authz_sidecar.transports.grpc.encoding import AnswerEncoder
 from authz_sidecar.transports.grpc.errors import (
@@ -18,6 +18,7 @@ from authz_sidecar.transports.grpc.errors import (
 from authz_sidecar.transports.grpc.filter_conversion import filter_message, read_filter
 from authz_sidecar.transports.grpc.methods import Call
 from authz_sidecar.values import Decision, Explanation, Reason, Request, Violation
+from authz_sidecar.values.limits import Limits
 
 # Items of a batch that are decided before other calls get their turn.
 BATCH_TURN = 64
