@@ -18,6 +18,7 @@ SCENARIOS = (
     ("bench.filters", "types", 3),
     ("bench.filters", "shares", 3),
     ("bench.filters", "members", 3),
+    ("bench.accounting", "check", 3),
     ("bench.load", "csv", 3),
     ("bench.load", "yaml", 1),
 )
@@ -116,6 +117,11 @@ def main() -> None:
             "the same, standard model, a million assignments: subjects of one company; of 100; of the platform",
             "median ≤ 100 µs for one",
             "median " + "; ".join([f"{spread(members[name], 'median_us')} µs" for name in FILTER_SUBJECTS]),
+        ),
+        (
+            "not a target: what its counts add to a check; what a line of `--log-decisions` adds",
+            "",
+            f"{spread(results['check'], 'counts_us')} µs; {spread(results['check'], 'line_us')} µs",
         ),
         (
             "load and compile that million from CSV, memory after it",

@@ -109,6 +109,27 @@ def _attribute_problem(root: Mapping[str, Any]) -> str:
     return f"is nested more than {MAX_ATTRIBUTE_DEPTH} deep"
 
 
+def plain_request(
+    subject: str, action: str, type: str, id: str, company: str, owner: str, section: str, time: float
+) -> Request | None:
+    """A checked request without attributes, if one look at all its values together shows that they keep the limits, as
+    short printable ASCII does: nearly every request. None says nothing: `build_request` decides."""
+    text = f"{subject}{action}{type}{id}{company}{owner}{section}"
+    if (
+        not subject
+        or not action
+        or len(text) > MAX_VALUE_BYTES
+        or not text.isascii()
+        or not text.isprintable()
+        or " " in text
+        or ":" in type
+        or subject.startswith(ROLE_PREFIX)
+    ):
+        return None
+    name = f"{type}:{id}" if type and id else type or id
+    return Request(subject, action, type, id, company, owner, name, EMPTY, EMPTY, EMPTY, time, section)
+
+
 def build_request(
     subject: str,
     action: str,
@@ -127,24 +148,15 @@ def build_request(
 
     Values are data and compared byte for byte: a `*` in one matches only a policy value that says so.
     """
-    # Nearly every request is short printable ASCII without attributes: one look at all its values together.
-    text = f"{subject}{action}{type}{id}{company}{owner}{section}"
-    plain = len(text) <= MAX_VALUE_BYTES and text.isascii() and text.isprintable() and " " not in text
-    if (
-        not plain
-        or not subject
-        or not action
-        or ":" in type
-        or subject.startswith(ROLE_PREFIX)
-        or subject_attributes
-        or object_attributes
-        or context
-    ):
-        violations = _violations(
-            subject, action, type, id, company, owner, section, subject_attributes, object_attributes, context
-        )
-        if violations:
-            return None, violations
+    if not (subject_attributes or object_attributes or context):
+        plain = plain_request(subject, action, type, id, company, owner, section, time)
+        if plain is not None:
+            return plain, ()
+    violations = _violations(
+        subject, action, type, id, company, owner, section, subject_attributes, object_attributes, context
+    )
+    if violations:
+        return None, violations
     name = f"{type}:{id}" if type and id else type or id
     return (
         Request(

@@ -9,7 +9,7 @@ from authz_sidecar.engine import Answer
 from authz_sidecar.transports.grpc.encoding import REASONS
 from authz_sidecar.transports.grpc.errors import ErrorReason, InvalidCheckError, not_supported
 from authz_sidecar.values import Explanation, Request, Rule, Violation, build_request
-from authz_sidecar.values.request import EMPTY, MAX_ATTRIBUTE_NODES
+from authz_sidecar.values.request import EMPTY, MAX_ATTRIBUTE_NODES, plain_request
 
 
 def read_check(message: check_pb2.CheckRequest, time: float) -> Request:
@@ -21,6 +21,12 @@ def read_check(message: check_pb2.CheckRequest, time: float) -> Request:
     if message.credential or message.on_behalf_of:
         refuse_identification(message)
     thing = message.object
+    if not (message.HasField("context") or thing.HasField("attributes") or message.HasField("subject_attributes")):
+        plain = plain_request(
+            subject, message.action, thing.type, thing.id, thing.company, thing.owner, message.section, time
+        )
+        if plain is not None:
+            return plain
     request, violations = build_request(
         subject,
         message.action,
