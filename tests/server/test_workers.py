@@ -44,10 +44,18 @@ def processes(sidecar: Sidecar) -> set[str]:
 
 
 def workers_of(sidecar: Sidecar) -> list[int]:
-    """The process ids of the workers."""
+    """The process ids of the workers that run."""
     parent = sidecar.process.pid
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return [int(child) for child in children if "server.worker" in Path(f"/proc/{child}/cmdline").read_text()]
+    return [int(child) for child in children if "server.worker" in command_of(child)]
+
+
+def command_of(process: str) -> str:
+    """The command line of a process; "" if it has ended meanwhile."""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_text()
+    except OSError:
+        return ""
 
 
 def test_all_workers_answer_from_one_version() -> None:
