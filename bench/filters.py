@@ -5,17 +5,15 @@ shares     1 M rules about single objects, `type:id`, ten for each role of a com
 members    the standard model with the default bundle's roles; subjects of one company, of 100, and of the platform
 """
 
-import gc
 import json
 import random
 import sys
 from collections.abc import Iterator, Sequence
 
-from authz_sidecar.compile import compile_bundle
 from authz_sidecar.decide import Decider
 from authz_sidecar.values.filter import FilterRequest, build_filter_request
 from bench.data import ACTIONS, GRANTS, PLAIN_MODEL, ROLES, USERS_PER_COMPANY, grant, plain_rows
-from bench.decisions import COMPANIES, compile_files, thousand_subjects
+from bench.decisions import COMPANIES, COMPANY_ROLES, compile_files, standard_policy, thousand_subjects
 from bench.measure import median, memory_mb, percentile, settle, time_each
 
 ROUNDS = 5
@@ -103,30 +101,8 @@ def shares() -> dict[str, float]:
 
 def members() -> dict[str, object]:
     """The default bundle with a million assignments."""
-    from pathlib import Path
-
-    from authz_sidecar.sources.load import load_bundle
-
-    bundle = load_bundle(Path(__file__).parent.parent / "policies").bundle
-    if bundle is None:
-        raise SystemExit("policies/ does not load")
-    table = bundle.tables["g"]
-    number = table.file_number("generated")
-    roles = ("role:CLIENT", "role:CLIENT_SERVICE", "role:CLIENT_OPERATOR", "role:CLIENT_ADMIN")
-    gc.disable()
-    for company in range(COMPANIES):
-        domain = sys.intern(f"company{company}")
-        for user in range(USERS_PER_COMPANY):
-            table.append((f"user{company}-{user}", roles[user % 4], domain), number, 1)
-    for company in range(100):
-        table.append(("everywhere", roles[company % 4], f"company{company}"), number, 1)
-    table.append(("platform", "role:ADMIN", "*"), number, 1)
-    snapshot, diagnostics = compile_bundle(bundle)
-    gc.enable()
-    if snapshot is None:
-        raise SystemExit(f"the generated bundle does not compile: {diagnostics[:3]}")
-    decider = Decider(snapshot)
-    settle()
+    everywhere = [("everywhere", COMPANY_ROLES[company % 4], f"company{company}") for company in range(100)]
+    decider, bundle = standard_policy([*everywhere, ("platform", "role:ADMIN", "*")])
     chance = random.Random(5)
     kinds = [(action, name) for name, kind in bundle.manifest.object_types.items() for action in kind.actions]
     of_one: list[Question] = []

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from authz_sidecar.cli.address import AddressType
 from authz_sidecar.cli.question import violation_problem
-from authz_sidecar.transports.address import Address, AddressError, parse_address
+from authz_sidecar.transports.address import Address
 
 if TYPE_CHECKING:
     from authz_sidecar.transports.grpc.client import CallFailedError, InexactNumberError
@@ -19,19 +20,12 @@ MAX_TIMEOUT = 3600
 _BEFORE_REASON = re.compile(r"failed to connect to all addresses; last error: [A-Z_]+: \S+: ")
 
 
-class ServerType(click.ParamType[Address]):
+class ServerType(AddressType):
     """The address of a server to ask."""
-
-    name = "ADDR"
 
     def convert(self, value: str | Address, param: click.Parameter | None, ctx: click.Context | None) -> Address:
         """Read `value`; fails as click does, with the remedy in the message."""
-        if isinstance(value, Address):
-            return value
-        try:
-            address = parse_address(value)
-        except AddressError as error:
-            self.fail(f"{error.message}: {error.help}", param, ctx)
+        address = super().convert(value, param, ctx)
         if not address.path and not address.port:
             self.fail(f"`{value}` names no port: give the one in the server's ready line", param, ctx)
         return address

@@ -3,16 +3,19 @@
 import os
 import sys
 from pathlib import Path
+from typing import Unpack
 
 import click
 
+from authz_sidecar.cli.address import AddressType
 from authz_sidecar.cli.findings import count_line, finding_lines
+from authz_sidecar.cli.limits import LimitOptions, limit_options
 from authz_sidecar.cli.option import color_option, policies_option
 from authz_sidecar.cli.place import Places, require_directory
 from authz_sidecar.cli.terminal import CommandError, Terminal
 from authz_sidecar.server.early import EarlyBuild
 from authz_sidecar.server.settings import LogSettings, RefusedBundleError, ServeSettings, StartError
-from authz_sidecar.transports.address import SOCKET_MODE, Address, AddressError, SocketAccess, parse_address
+from authz_sidecar.transports.address import SOCKET_MODE, Address, AddressError, SocketAccess
 from authz_sidecar.transports.certificates import TlsError, TlsFiles
 from authz_sidecar.values.limits import Limits
 
@@ -21,7 +24,6 @@ DEFAULT_HTTP = "127.0.0.1:8080"
 DEFAULT_GRACE = 10.0
 DEFAULT_INTERVAL = 0.5
 MAX_WORKERS = 64
-LIMITS = Limits()
 
 EXAMPLES = """\b
 Examples:
@@ -29,21 +31,6 @@ Examples:
   authz-sidecar serve --workers 2 --grpc 127.0.0.1:50051 --http 127.0.0.1:8080
   authz-sidecar serve --grpc unix:/run/authz/grpc.sock --socket-mode 0660 --socket-owner :apps
 """
-
-
-class AddressType(click.ParamType[Address]):
-    """An address to listen on."""
-
-    name = "ADDR"
-
-    def convert(self, value: str | Address, param: click.Parameter | None, ctx: click.Context | None) -> Address:
-        """Read `value`; fails as click does, with the remedy in the message."""
-        if isinstance(value, Address):
-            return value
-        try:
-            return parse_address(value)
-        except AddressError as error:
-            self.fail(f"{error.message}: {error.help}", param, ctx)
 
 
 class ModeType(click.ParamType[int]):
@@ -174,54 +161,7 @@ def _group(name: str) -> int:
     help="Least level that is logged.",
 )
 @click.option("--log-decisions", is_flag=True, help="Log a line for each decision.")
-@click.option(
-    "--max-batch",
-    type=click.IntRange(1, 100_000),
-    default=LIMITS.batch,
-    show_default=True,
-    metavar="N",
-    help="Checks in one batch.",
-)
-@click.option(
-    "--max-message-bytes",
-    type=click.IntRange(1024, 256 * 1024 * 1024),
-    default=LIMITS.message_bytes,
-    show_default=True,
-    metavar="N",
-    help="Size of one message, uncompressed.",
-)
-@click.option(
-    "--max-calls",
-    type=click.IntRange(1, 1_000_000),
-    default=LIMITS.calls,
-    show_default=True,
-    metavar="N",
-    help="Calls in flight, for each worker.",
-)
-@click.option(
-    "--max-streams",
-    type=click.IntRange(0, 1_000_000),
-    default=LIMITS.streams,
-    show_default=True,
-    metavar="N",
-    help="Streams of checks at once, for each worker.",
-)
-@click.option(
-    "--max-connections",
-    type=click.IntRange(1, 1_000_000),
-    default=LIMITS.connections,
-    show_default=True,
-    metavar="N",
-    help="gRPC connections at once, for each worker.",
-)
-@click.option(
-    "--max-connection-age",
-    type=click.FloatRange(min=0),
-    default=0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Ask a client to connect anew after so long, so that load spreads; 0: never.",
-)
+@limit_options
 @color_option
 def command(
     policies: Path,
@@ -240,13 +180,8 @@ def command(
     log_format: str,
     log_level: str,
     log_decisions: bool,
-    max_batch: int,
-    max_message_bytes: int,
-    max_calls: int,
-    max_streams: int,
-    max_connections: int,
-    max_connection_age: float,
     color: str,
+    **limits: Unpack[LimitOptions],
 ) -> None:
     """Answer checks over gRPC from a bundle of policies, and follow it as it changes.
 
@@ -279,14 +214,7 @@ def command(
         grace,
         watch_interval,
         wait_for_policies,
-        Limits(
-            batch=max_batch,
-            message_bytes=max_message_bytes,
-            calls=max_calls,
-            streams=max_streams,
-            connections=max_connections,
-            connection_seconds=max_connection_age,
-        ),
+        Limits(**limits),
         LogSettings(log_format, log_level, log_decisions),
         tls,
     )

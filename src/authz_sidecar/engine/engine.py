@@ -92,7 +92,7 @@ class Engine:
             policy = self._policy
         decider = policy.decider
         decision = _NO_POLICY if decider is None else decider.decide(request)
-        # `answer`, without its call: this is done for every check.
+        # `answer`, without its calls: this is done for every check.
         self._decisions[decision.reason] += 1
         answer = Answer(decision, policy.policy_version, NO_DIRECTORY, f"{self._prefix}{next(self._numbers):x}")
         if self._decision_log is not None:
@@ -109,7 +109,7 @@ class Engine:
             policy = self._policy
         decider = policy.decider
         found = no_objects(Reason.NO_POLICY) if decider is None else decider.filter(asked)
-        return FilterAnswer(found, policy.policy_version, NO_DIRECTORY, f"{self._prefix}{next(self._numbers):x}")
+        return FilterAnswer(found, policy.policy_version, NO_DIRECTORY, self._next_id())
 
     def refuse(self, detail: str, policy: ServedPolicy | None = None) -> Answer:
         """The answer to something that is no valid request: a deny that is named like any other."""
@@ -119,4 +119,7 @@ class Engine:
     def answer(self, decision: Decision, policy: ServedPolicy) -> Answer:
         """Name and count a decision that `policy` made."""
         self._decisions[decision.reason] += 1
-        return Answer(decision, policy.policy_version, NO_DIRECTORY, f"{self._prefix}{next(self._numbers):x}")
+        return Answer(decision, policy.policy_version, NO_DIRECTORY, self._next_id())
+
+    def _next_id(self) -> str:
+        return f"{self._prefix}{next(self._numbers):x}"

@@ -1,5 +1,5 @@
 """Floor 9: processes: what `serve` runs, made of engine, sources and transports.
 
-One process answers checks alone (`single`), or several answer on one port and a supervisor watches the policies for
+One process answers checks alone (`alone`), or several answer on one port and a supervisor watches the policies for
 them all (`supervisor`, `worker`).
 """

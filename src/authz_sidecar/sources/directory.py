@@ -18,6 +18,7 @@ from authz_sidecar.bundle.files import MAX_BUNDLE_BYTES, MAX_FILES, BundleFiles,
 from authz_sidecar.bundle.findings import Findings
 from authz_sidecar.bundle.text import size_problem
 from authz_sidecar.bundle.wording import quote
+from authz_sidecar.sources.identity import file_identity
 from authz_sidecar.values.diagnostic import Diagnostic
 from authz_sidecar.values.span import Span
 
@@ -191,7 +192,7 @@ class _DirectoryReader:
         with os.fdopen(handle, "rb") as file:
             try:
                 facts = os.fstat(handle)
-                identity = _facts(facts)
+                identity = file_identity(facts)
                 if not stat.S_ISREG(facts.st_mode):
                     self._kind_problem(name)
                     return identity
@@ -246,11 +247,7 @@ def _identity(path: Path) -> tuple[Identity, bool]:
         facts = path.stat()
     except OSError as error:
         return _cause(error), False
-    return _facts(facts), stat.S_ISSOCK(facts.st_mode)
-
-
-def _facts(facts: os.stat_result) -> tuple[int, ...]:
-    return (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+    return file_identity(facts), stat.S_ISSOCK(facts.st_mode)
 
 
 def _cause(error: Exception) -> str:

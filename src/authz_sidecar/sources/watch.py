@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from authz_sidecar.sources.directory import look_at_directory
+from authz_sidecar.sources.identity import file_identity
 
 MAX_HEAD_BYTES = 4096
 
@@ -95,7 +96,6 @@ def _read(path: Path) -> str:
 
 def _identity(path: Path) -> tuple[int, ...] | None:
     try:
-        facts = path.lstat()
+        return file_identity(path.lstat())
     except (OSError, ValueError):
         return None
-    return (facts.st_ino, facts.st_size, facts.st_mtime_ns)

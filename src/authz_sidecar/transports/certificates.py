@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from authz_sidecar.sources.identity import file_identity
 from authz_sidecar.transports.x509 import Facts, read_facts
 
 logger = logging.getLogger(__name__)
@@ -152,10 +153,9 @@ def _identity(files: TlsFiles) -> object:
 
 def _file_identity(path: str) -> tuple[int, ...]:
     try:
-        facts = Path(path).stat()
+        return file_identity(Path(path).stat())
     except OSError as error:
         return (error.errno or 0,)
-    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
 
 
 def _read_file(path: str) -> bytes:

@@ -1,5 +1,6 @@
 """Between the messages of `authz.v1` and values."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from google.protobuf import struct_pb2
@@ -10,6 +11,8 @@ from authz_sidecar.transports.grpc.encoding import REASONS
 from authz_sidecar.transports.grpc.errors import ErrorReason, InvalidCheckError, not_supported
 from authz_sidecar.values import Explanation, Request, Rule, Violation, build_request
 from authz_sidecar.values.request import EMPTY, MAX_ATTRIBUTE_NODES, plain_request
+
+NOBODY = Violation("subject", "neither subject nor credential is set")
 
 
 def read_check(message: check_pb2.CheckRequest, time: float) -> Request:
@@ -41,13 +44,15 @@ def read_check(message: check_pb2.CheckRequest, time: float) -> Request:
         section=message.section,
     )
     if request is None:
-        if not subject:
-            violations = tuple(
-                Violation("subject", "neither subject nor credential is set") if found.field == "subject" else found
-                for found in violations
-            )
-        raise InvalidCheckError(violations)
+        raise invalid_question(subject, violations)
     return request
+
+
+def invalid_question(subject: str, violations: Iterable[Violation]) -> InvalidCheckError:
+    """The error of a message whose values are refused: where no subject is set, a credential would do as well."""
+    if subject:
+        return InvalidCheckError(tuple(violations))
+    return InvalidCheckError([NOBODY if found.field == "subject" else found for found in violations])
 
 
 def refuse_identification(message: check_pb2.CheckRequest | filter_pb2.FilterObjectsRequest) -> None:
@@ -58,8 +63,7 @@ def refuse_identification(message: check_pb2.CheckRequest | filter_pb2.FilterObj
             raise InvalidCheckError([Violation("credential", description)])
         raise not_supported(ErrorReason.CREDENTIAL_NOT_SUPPORTED, "credential is not supported yet; set subject")
     if not message.subject:
-        description = "neither subject nor credential is set"
-        raise InvalidCheckError([Violation("subject", description)])
+        raise InvalidCheckError([NOBODY])
     raise not_supported(ErrorReason.ON_BEHALF_OF_NOT_SUPPORTED, "on_behalf_of is not supported yet")
 
 

@@ -2,10 +2,8 @@
 
 from authz_sidecar._proto.authz.v1 import filter_pb2
 from authz_sidecar.engine import FilterAnswer
-from authz_sidecar.transports.grpc.conversion import read_struct, refuse_identification
+from authz_sidecar.transports.grpc.conversion import invalid_question, read_struct, refuse_identification
 from authz_sidecar.transports.grpc.encoding import REASONS
-from authz_sidecar.transports.grpc.errors import InvalidCheckError
-from authz_sidecar.values import Violation
 from authz_sidecar.values.filter import Clause, FilterKind, FilterRequest, build_filter_request
 from authz_sidecar.values.request import EMPTY
 from authz_sidecar.values.texts import ANY, Texts
@@ -32,12 +30,7 @@ def read_filter(message: filter_pb2.FilterObjectsRequest, time: float) -> Filter
         section=message.section,
     )
     if asked is None:
-        if not subject:
-            violations = tuple(
-                Violation("subject", "neither subject nor credential is set") if found.field == "subject" else found
-                for found in violations
-            )
-        raise InvalidCheckError(violations)
+        raise invalid_question(subject, violations)
     return asked
 
 
