@@ -1,5 +1,6 @@
 """The process: how it starts, what it refuses, and how it stops."""
 
+import contextlib
 import signal
 import socket
 import stat
@@ -253,6 +254,10 @@ def test_a_successor_keeps_its_socket(folder: Path) -> None:
             with socket.socket(socket.AF_UNIX) as client:
                 if client.connect_ex(str(path)):
                     break  # nobody listens any more
+                # Wait for what it says or for its end, so that asking again does not keep it busy.
+                client.settimeout(10)
+                with contextlib.suppress(ConnectionError):
+                    client.recv(1)
         with running_sidecar(ports=ports) as second:
             held.release()
             assert held.future.result(timeout=10).allowed
