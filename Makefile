@@ -54,6 +54,7 @@ static: .venv-test/.ready
 	$(TEST)/hadolint Dockerfile
 	$(TEST)/python scripts/generate_stubs.py --check
 	$(TEST)/python scripts/schemas.py --check
+	$(TEST)/python scripts/rule_pages.py --check
 
 # The tests run on what a user would install, so that a file missing from the wheel is found here.
 wheel: .venv-test/.ready

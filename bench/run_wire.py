@@ -13,6 +13,8 @@ SCENARIOS = (
     ("bench.wire", "peer"),
     ("bench.steadiness", "reload"),
     ("bench.steadiness", "pause"),
+    ("bench.beside", "shadow"),
+    ("bench.beside", "log"),
     ("bench.wire", "start"),
 )
 # Figure and target, by scenario.
@@ -25,6 +27,8 @@ FIGURES = {
         "≤ 3×, no failed and no wrong answer",
     ),
     "pause": ("longest pause while serving 1 M rules, a call every millisecond", "≤ 20 ms"),
+    "shadow": ("the same policy as candidate in the shadow, every request, against none", "≤ 10 % of a Check"),
+    "log": ("the decision log, everything in it, against none", "≤ 5 µs a decision"),
     "start": ("start to ready, and idle memory, default bundle, one worker", "≤ 0.6 s, ≤ 80 MB"),
 }
 
@@ -50,9 +54,22 @@ def measured(scenario: str, result: dict[str, Any]) -> str:
                 f"{result['longest_ms']:.1f} ms of {result['calls']:,} calls, p99 {result['p99_ms']:.2f} ms "
                 f"(an idle echo beside it: {result['echo_longest_ms']:.1f} ms, p99 {result['echo_p99_ms']:.2f} ms)"
             )
+        case "shadow" | "log":
+            return "; ".join([_beside(name, result[name]) for name in ("check", "batch")])
     low, high = result["range_s"]
     memory = f"RSS {result['rss_mb']:.1f} MB, PSS {result['pss_mb']:.1f} MB"
     return f"{result['median_s']:.2f} ({low:.2f} to {high:.2f}) s, {memory}"
+
+
+def _beside(name: str, result: dict[str, Any]) -> str:
+    """What one kind of call costs with and without."""
+    low, high = min(result["ratios"]), max(result["ratios"])
+    what = "Check" if name == "check" else "BatchCheck of 50"
+    return (
+        f"{what} {result['ratio']:.2f}× ({low:.2f} to {high:.2f}), processor time {result['processor_ratio']:.2f}×, "
+        f"{result['processor_us']:+.1f} µs a decision, {result['dropped']:,.0f} of "
+        f"{result['done'] + result['dropped']:,.0f} dropped"
+    )
 
 
 def main() -> None:

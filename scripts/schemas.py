@@ -1,4 +1,4 @@
-"""Write the JSON Schemas of bundles to `schemas/`, or with `--check` say whether they are as generated."""
+"""Write the JSON Schemas of bundles and reports to `schemas/`, or with `--check` say whether they are as generated."""
 
 import sys
 from pathlib import Path
@@ -10,13 +10,16 @@ FOLDER = ROOT / "schemas"
 sys.path.insert(0, str(ROOT / "src"))
 
 from authz_sidecar.bundle.schemas import SCHEMAS, build_schema  # noqa: E402  # after the path is set
+from authz_sidecar.cli.report_schemas import REPORT_SCHEMAS, build_report_schema  # noqa: E402
 
 
 def main() -> int:
     """Write or check; 1 if a checked file is not as generated."""
     stale = []
-    for name in SCHEMAS:
-        path, text = FOLDER / name, build_schema(name)
+    texts = {name: build_schema(name) for name in SCHEMAS}
+    texts |= {name: build_report_schema(name) for name in REPORT_SCHEMAS}
+    for name, text in texts.items():
+        path = FOLDER / name
         if "--check" not in sys.argv[1:]:
             FOLDER.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")

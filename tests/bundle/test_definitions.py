@@ -768,6 +768,17 @@ def test_a_built_in_role_cannot_be_removed() -> None:
     assert findings_of(yaml_bundle(GOOD, manifest=manifest.replace(", WRITER", ""))) == []
 
 
+def test_a_sensitive_action_is_one_of_its_type() -> None:
+    """An action that the type does not declare cannot be marked."""
+    expect_findings(
+        yaml_bundle(
+            GOOD,
+            manifest=MANIFEST.replace("limits", "  case: {actions: [read], sensitive_actions: [read, raed]}\nlimits"),
+        ),
+        Finding("manifest.yaml:6:53", "unknown-action", "unknown action `raed` of `case`", "did you mean `read`?"),
+    )
+
+
 def test_one_fault_is_not_reported_as_many() -> None:
     """A role that is malformed, or in a file that does not parse, is not also unknown to those who name it, nor is it
     missing."""

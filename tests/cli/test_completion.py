@@ -56,17 +56,17 @@ def complete(run: Run, tmp_path: Path) -> Complete:
 def test_bash_completes_commands(complete: Complete) -> None:
     """All commands for an empty word, those that begin with it for another."""
     assert complete("authz-sidecar ''") == list(LAZY)
-    assert complete("authz-sidecar re") == ["render"]
+    assert complete("authz-sidecar ren") == ["render"]
 
 
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
         ("authz-sidecar check --sub", ["--subject-attribute"]),
-        ("authz-sidecar lint --format ''", ["text", "json", "sarif", "github"]),
+        ("authz-sidecar lint --format ''", ["text", "json", "sarif", "github", "gitlab"]),
         ("authz-sidecar lint --color=a", ["auto", "always"]),
         ("authz-sidecar completion f", ["fish"]),
-        ("authz-sidecar test --fail-fast --f", ["--file", "--format"]),
+        ("authz-sidecar test --fail-fast --fi", ["--file"]),
         ("authz-sidecar lint pol", ["compopt -o dirnames"]),
         ("authz-sidecar check --policies ''", ["compopt -o dirnames"]),
     ],

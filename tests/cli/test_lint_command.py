@@ -65,7 +65,9 @@ def test_json_has_the_documented_names(run: Run) -> None:
     done = run("lint", "--format", "json")
     report = json.loads(done.stdout)
     assert done.returncode == 1
-    assert set(report) == {"policies", "policy_version", "errors", "warnings", "findings"}
+    assert set(report) == {
+        *("policies", "policy_version", "errors", "warnings", "ignored", "in_baseline", "findings", "silenced")
+    }
     assert (report["policies"], report["errors"], report["warnings"]) == ("policies", 2, 0)
     assert [set(finding) for finding in report["findings"]] == 2 * [
         {"file", "line", "column", "severity", "code", "message", "help"}

@@ -21,7 +21,7 @@ from tests.cli.command_line import Run
         ("check a b c --context a.b=1", "`--context`: `a.b` has a dot; ", "`--context K=V`: "),
         ("check a b c --time noon", "`--time`: `noon` is not an RFC 3339 time", "`--time RFC3339`: "),
         ("test --format jnuit", "`--format` cannot be `jnuit`", "did you mean `junit`?"),
-        ("lint --format xml", "`--format` cannot be `xml`", "write `text`, `json`, `sarif` or `github`"),
+        ("lint --format xml", "`--format` cannot be `xml`", "write `text`, `json`, `sarif`, `github` or `gitlab`"),
         ("lint --color mauve", "`--color` cannot be `mauve`", "write `auto`, `always` or `never`"),
         ("serve --workers x", "`--workers`: `x` is no whole number", "`--workers N`: "),
         ("serve --grace x", "`--grace`: `x` is no number", "`--grace SECONDS`: "),

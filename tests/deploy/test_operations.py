@@ -135,14 +135,20 @@ def test_the_guide_names_reasons_that_exist() -> None:
     assert named <= {reason.value for reason in ErrorReason}
 
 
-def test_links_lead_somewhere() -> None:
-    """Each link to a file of the repository or to a heading of the guide has its target."""
-    headings = {
+def anchors(page: str) -> set[str]:
+    """What links to the headings of a page are called."""
+    return {
         re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-")
-        for title in re.findall("^#+ (.+)$", GUIDE, re.MULTILINE)
+        for title in re.findall("^#+ (.+)$", page, re.MULTILINE)
     }
+
+
+def test_links_lead_somewhere() -> None:
+    """Each link to a file of the repository or to a heading has its target."""
     for target in re.findall(r"\]\(([^)]+)\)", GUIDE):
-        if target.startswith("#"):
-            assert target[1:] in headings, target
-        elif not target.startswith("https://"):
-            assert (ROOT / "docs" / target).exists(), target
+        if target.startswith("https://"):
+            continue
+        file, _, heading = target.partition("#")
+        page = ROOT / "docs" / file if file else ROOT / "docs" / "operations.md"
+        assert page.exists(), target
+        assert not heading or heading in anchors(page.read_text()), target

@@ -398,6 +398,7 @@ def test_built_in_roles_cannot_be_removed(role: str) -> None:
     files = changed(files, "console.yaml", f"{role}, " if role == "admin" else f", {role}", "")
     for path in ("users.yaml", "service-accounts.yaml"):
         files = with_file(files, path, "assignments: []\n")
+    files = with_file(files, "gates.yaml", "gates: []\n")
     assert findings_of(files) == [("error", "role-missing")]
 
 

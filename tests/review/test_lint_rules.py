@@ -1,15 +1,12 @@
-"""Lint: the registry of rules and what each finds."""
-
-import sys
-from types import ModuleType
+"""Lint: what it makes of a bundle's findings, and the rules about the effect."""
 
 import pytest
 
 from authz_sidecar.bundle.parse import parse_bundle
 from authz_sidecar.compile.compiler import compile_bundle
-from authz_sidecar.review import rules
 from authz_sidecar.review.lint import lint_bundle
-from authz_sidecar.values import CODES, Diagnostic, Severity, Span
+from authz_sidecar.review.rules import RULES
+from authz_sidecar.values import Diagnostic, Severity, Span
 
 MODEL = """\
 [request_definition]
@@ -40,14 +37,7 @@ def findings_of(e: str, e2: str, diagnostics: tuple[Diagnostic, ...] = ()) -> li
     assert bundle is not None, problems
     snapshot, _ = compile_bundle(bundle)
     assert snapshot is not None
-    return lint_bundle(bundle, snapshot, diagnostics)
-
-
-def rule_modules() -> list[ModuleType]:
-    """The modules of `review.rules`, without the one that says what a rule is."""
-    prefix = f"{rules.__name__}."
-    names = sorted(name for name in sys.modules if name.startswith(prefix) and name != f"{prefix}rule")
-    return [sys.modules[name] for name in names]
+    return list(lint_bundle(bundle, snapshot, diagnostics).findings)
 
 
 @pytest.mark.parametrize("effect", SAFE_EFFECTS)
@@ -78,16 +68,17 @@ def test_diagnostics_of_the_load_are_findings_once_and_sorted() -> None:
 def test_a_bundle_that_does_not_load_has_its_diagnostics_alone() -> None:
     """Without a bundle no rule runs and nothing is lost."""
     only = Diagnostic(Span("model.conf"), "model-missing", "the bundle has no `model.conf`", "add one")
-    assert lint_bundle(None, None, [only]) == [only]
+    assert lint_bundle(None, None, [only]).findings == (only,)
 
 
-def test_every_rule_is_registered_declared_and_documented() -> None:
-    """Each module of rules holds one rule, its code is named after it and declared, and its page is complete."""
-    modules = rule_modules()
-    assert [module.RULE for module in modules] == sorted(rules.RULES, key=lambda rule: rule.code)
-    for module in modules:
-        assert module.RULE.code == module.__name__.rpartition(".")[2].replace("_", "-")
-        assert module.RULE.code in CODES
-        page = module.__doc__ or ""
-        for heading in ("What it does:", "Why it is bad:", "Example:", "Use instead:"):
-            assert heading in page, (module.__name__, heading)
+def test_each_rule_is_announced_before_it_runs_and_comments_are_judged_last() -> None:
+    """Who waits is told which rule is at work, and how many there are."""
+    model = MODEL.format(e=SAFE_EFFECTS[0], e2=SAFE_EFFECTS[0].replace("p.eft", "p2.eft"))
+    bundle, _ = parse_bundle({"model.conf": model.encode()}, "small")
+    assert bundle is not None
+    snapshot, _ = compile_bundle(bundle)
+    told: list[tuple[str, int, int]] = []
+    lint_bundle(bundle, snapshot, (), watch=lambda *step: told.append(step))
+    codes = [code for code, _, _ in told]
+    assert codes == [*sorted({rule.code for rule in RULES if rule.by_default} - {"unused-ignore"}), "unused-ignore"]
+    assert [(number, of) for _, number, of in told] == [(number, len(told)) for number in range(1, len(told) + 1)]

@@ -66,7 +66,7 @@ def outcome(decision: Decision) -> tuple[bool, Reason]:
 def assert_redundant(files: dict[str, str], requests: Iterable[Request], one: Callable[[int], int]) -> list[Redundant]:
     """Without all that is told, and without one finding of it, every request is decided as with it."""
     bundle, snapshot = load(files)
-    told = find_redundant(bundle, snapshot)
+    told = find_redundant(bundle, snapshot).places
     if not told:
         return told
     everything: dict[str, set[int]] = {}
@@ -337,7 +337,7 @@ def calls_for(size: int) -> int:
 
     sys.setprofile(on_call)
     try:
-        assert find_redundant(bundle, snapshot)
+        assert find_redundant(bundle, snapshot).places
     finally:
         sys.setprofile(None)
     return count

@@ -9,7 +9,7 @@ from tests.server.sidecar import Sidecar, check_of, failure_of, running_sidecar
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-SERVICES = ["", "authz.v1.AuthorizationService"]
+SERVICES = ["", "authz.v1.AuthorizationService", "authz.v1.PolicyService"]
 
 
 @pytest.mark.parametrize("service", SERVICES)

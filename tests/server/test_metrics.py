@@ -94,7 +94,8 @@ def test_before_the_first_call(quiet: Sidecar) -> None:
     assert [plain[name] for name in gauges] == [0, 1, 0, 0]
 
     assert not calls(found)
-    reasons = {dict(labels)["reason"]: value for (name, labels), value in found.items() if "decisions_total" in name}
+    decisions = "authz_decisions_total"
+    reasons = {dict(labels)["reason"]: value for (name, labels), value in found.items() if name == decisions}
     assert reasons == dict.fromkeys([reason.label for reason in Reason], 0)
     outcomes = {dict(labels)["outcome"]: value for (name, labels), value in found.items() if "reloads_total" in name}
     assert outcomes == dict.fromkeys(OUTCOMES, 0) | {"loaded": 1}

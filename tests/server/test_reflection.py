@@ -13,6 +13,7 @@ from tests.server.sidecar import Sidecar
 VERSIONS = ["v1", "v1alpha"]
 SERVICES = [
     "authz.v1.AuthorizationService",
+    "authz.v1.PolicyService",
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",

@@ -36,6 +36,9 @@ NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_.\-]*$"
 NAME_OR_ANY_PATTERN = r"^(\*|[A-Za-z][A-Za-z0-9_.\-]*)$"
 ID_PATTERN = r"^[^*]*\*?$"
 SECTION_PATTERN = r"^[0-9]*$"
+# Names, or the beginning of names, as gates take them; with another text than `ID_PATTERN`, so that each is told apart.
+NAMES_PATTERN = r"^(\*|[^*]+\*?)$"
+NAMES_OR_NONE_PATTERN = r"^(\*|[^*]*|[^*]+\*)$"
 
 T = TypeVar("T")
 
@@ -99,6 +102,9 @@ ReasonLabel: TypeAlias = Literal[
     "evaluation_error",
     "no_policy",
     "allowed_without_rule",
+]
+NamedKind: TypeAlias = Literal[
+    "object_types", "actions", "roles", "data_domains", "flags", "companies", "identities", "groups"
 ]
 REASONS: Mapping[str, Reason] = {reason.label: reason for reason in Reason}
 
@@ -170,6 +176,8 @@ class ObjectType(Definition):
     """Every action that exists for this type; a grant can name no other."""
     sensitive: bool = False
     """Marks data whose grants deserve a second look; changes to them are pointed out in a review."""
+    sensitive_actions: list[Name] = Field(default=[], min_length=1)
+    """Actions that are to be granted by name and never through a wildcard; `lint` points out where they are not."""
     description: str = ""
     """What the type is, for people."""
 
@@ -194,6 +202,23 @@ class Casbin(Definition):
     """Role definition with two link parameters to its condition; `timeMatch` is the only one and the default."""
 
 
+class Lint(Definition):
+    """How `lint` judges this bundle: which rules look at it, and how grave what they find is.
+
+    Codes are checked by `lint` and not when the bundle is loaded: a server need not know the rules of the `lint` that
+    its bundle was written for.
+    """
+
+    select: list[str] = Field(default=[], min_length=1)
+    """Only these rules, by code; by default all."""
+    ignore: list[str] = []
+    """Rules that are left out, by code."""
+    severity: dict[str, Literal["error", "warning", "off"]] = {}
+    """How grave the findings of a rule are, by its code, where it is not what the rule says; `off` leaves it out."""
+    naming: dict[NamedKind, str] = {}
+    """For the rule `irregular-name`: the regular expression that every name of a kind fits as a whole."""
+
+
 class Manifest(Definition):
     """`manifest.yaml`: what the bundle is called and which objects and actions exist."""
 
@@ -211,6 +236,8 @@ class Manifest(Definition):
     """Roles that the bundle cannot be without; where one is not defined, the bundle is refused."""
     casbin: Given[Casbin] = None
     """Matching functions; plain Casbin bundles only."""
+    lint: Lint = Lint()
+    """What `lint` looks for, and options of its rules."""
 
 
 # --- policy files ----------------------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
+GATES_FILE = "gates.yaml"
+
 MIB = 1 << 20
 MAX_FILES = 10_000
 MAX_BUNDLE_BYTES = 512 * MIB

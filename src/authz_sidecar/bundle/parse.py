@@ -1,15 +1,16 @@
 """A bundle's files to a checked Bundle: which of the two forms it has, and every finding at once."""
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from authz_sidecar.bundle.bundle import Bundle
 from authz_sidecar.bundle.csv_text import RowReader, build_layouts
 from authz_sidecar.bundle.definitions import Manifest
 from authz_sidecar.bundle.expansion import expand_policy
-from authz_sidecar.bundle.files import MAX_BUNDLE_BYTES, MAX_FILES, is_known, is_policy, max_bytes
+from authz_sidecar.bundle.files import GATES_FILE, MAX_BUNDLE_BYTES, MAX_FILES, is_known, is_policy, max_bytes
 from authz_sidecar.bundle.findings import Findings
 from authz_sidecar.bundle.policy_checks import check_policy
-from authz_sidecar.bundle.policy_files import read_policy
+from authz_sidecar.bundle.policy_files import Policy, read_policy
 from authz_sidecar.bundle.standard_model import Form, differences, form_of
 from authz_sidecar.bundle.tests_files import read_tests
 from authz_sidecar.bundle.text import INVISIBLE, decode, invisible_problem, size_problem
@@ -23,6 +24,9 @@ from authz_sidecar.values.diagnostic import Diagnostic
 from authz_sidecar.values.rule import RuleTable
 from authz_sidecar.values.span import Span
 
+if TYPE_CHECKING:
+    from authz_sidecar.bundle.gates import GatesFile
+
 MODEL_FILE = "model.conf"
 MANIFEST_FILE = "manifest.yaml"
 TESTS_FOLDER = "tests/"
@@ -30,7 +34,7 @@ TESTS_FOLDER = "tests/"
 _TIME_CONDITION = "timeMatch"
 _PATTERN_FUNCTIONS = tuple(name for name, function in FUNCTIONS.items() if function.patterns == (1,))
 # The fields of a manifest that mean something without YAML definitions.
-_CASBIN_FIELDS = ("name", "schema_version", "description", "casbin")
+_CASBIN_FIELDS = ("name", "schema_version", "description", "casbin", "lint")
 
 
 def parse_bundle(files: Mapping[str, bytes], name: str) -> tuple[Bundle | None, list[Diagnostic]]:
@@ -45,7 +49,9 @@ def parse_bundle(files: Mapping[str, bytes], name: str) -> tuple[Bundle | None, 
     definitions = {
         path: files[path]
         for path in good
-        if path.endswith(".yaml") and path != MANIFEST_FILE and not path.startswith(TESTS_FOLDER)
+        if path.endswith(".yaml")
+        and path not in (MANIFEST_FILE, GATES_FILE)
+        and not path.startswith(TESTS_FOLDER)
     }
     if rows and definitions:
         # The few among the many are what does not belong here.
@@ -148,6 +154,29 @@ def _read_manifest(files: Mapping[str, bytes], good: Iterable[str], findings: Fi
     return None if root is None else validate(Manifest, root, findings)
 
 
+def _read_gates(
+    files: Mapping[str, bytes],
+    good: Iterable[str],
+    policy: Policy | None,
+    manifest: Manifest | None,
+    model: Model | None,
+    findings: Findings,
+) -> "GatesFile | None":
+    """The gates of `gates.yaml`, None without one. A faulty one is an error of the bundle: gates that are not
+    understood would be gates that are not asked."""
+    if GATES_FILE not in good:
+        return None
+    # Most bundles are loaded to be served, many without gates: their definitions are made where there are some.
+    from authz_sidecar.bundle.gate_names import check_gates
+    from authz_sidecar.bundle.gates import GatesFile
+
+    root = parse_yaml(files[GATES_FILE], GATES_FILE, findings)
+    gates_file = None if root is None else validate(GatesFile, root, findings)
+    if gates_file is not None:
+        check_gates(gates_file, policy, manifest, model, findings)
+    return gates_file
+
+
 def _test_files(files: Mapping[str, bytes], good: Iterable[str]) -> dict[str, bytes]:
     return {path: files[path] for path in good if path.startswith(TESTS_FOLDER) and path.endswith(".yaml")}
 
@@ -166,6 +195,7 @@ def _parse_rows(
                 "remove it; the rows of a plain Casbin bundle name objects and actions themselves",
             )
     tests = read_tests(_test_files(files, good), None, model, findings)
+    gates_file = _read_gates(files, good, None, None, model, findings)
     if model is None:
         return None
     tables = {section.ptype: RuleTable(section.ptype, len(section.fields)) for section in model.sections.values()}
@@ -188,6 +218,7 @@ def _parse_rows(
         # A link with times holds within them, whether the manifest says so or not.
         link_conditions={role.name: _TIME_CONDITION for role in model.roles.values() if role.parameters},
         tests=tests,
+        gates_file=gates_file,
     )
 
 
@@ -268,6 +299,7 @@ def _parse_definitions(
     policy = read_policy(definitions, findings)
     check_policy(policy, declared, form, findings)
     tests = read_tests(_test_files(files, good), declared, model, findings)
+    gates_file = _read_gates(files, good, policy, declared, model, findings)
     if findings.refused or model is None or manifest is None:
         return None
     return Bundle(
@@ -282,6 +314,7 @@ def _parse_definitions(
         flags=policy.flags,
         assignments=tuple(policy.assignments),
         group_mappings=tuple(policy.group_mappings),
+        gates_file=gates_file,
     )
 
 

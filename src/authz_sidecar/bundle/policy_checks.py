@@ -118,6 +118,7 @@ class _Checker:
 
     def check(self) -> None:
         policy = self._policy
+        self._check_sensitive_actions()
         for name, domain in policy.data_domains.items():
             for index, kind in enumerate(domain.objects):
                 self._vocabulary.check_type(kind, domain.value_span("objects", index))
@@ -217,6 +218,14 @@ class _Checker:
                         f"unknown action {quote(action)} of the data domain {quote(use.name)}",
                         suggest(action, actions, f"its actions are {listed(actions, 'and')}"),
                     )
+
+    def _check_sensitive_actions(self) -> None:
+        if self._manifest is None:
+            return
+        for name, kind in self._manifest.object_types.items():
+            for index, action in enumerate(kind.sensitive_actions):
+                if action not in kind.actions:
+                    self._vocabulary.check_action(action, [name], kind.value_span("sensitive_actions", index))
 
     def _check_built_in_roles(self) -> None:
         if self._manifest is None:

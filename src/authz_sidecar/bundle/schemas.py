@@ -4,11 +4,15 @@ import json
 from typing import Any
 
 from authz_sidecar.bundle.definitions import Definition, Manifest, PolicyFile, PolicyTestsFile
+from authz_sidecar.bundle.gates import GatesFile
+from authz_sidecar.bundle.identities import IdentitiesFile
 
 SCHEMAS: dict[str, tuple[type[Definition], str]] = {
     "manifest.schema.json": (Manifest, "Manifest of an authz-sidecar bundle"),
     "policy.schema.json": (PolicyFile, "Policy file of an authz-sidecar bundle"),
     "tests.schema.json": (PolicyTestsFile, "Policy tests of an authz-sidecar bundle"),
+    "gates.schema.json": (GatesFile, "Gates of an authz-sidecar bundle"),
+    "identities.schema.json": (IdentitiesFile, "Exported identities beside an authz-sidecar bundle"),
 }
 
 

@@ -6,7 +6,14 @@ from typing import Any, TypeVar, get_args, get_origin
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from authz_sidecar.bundle.definitions import ID_PATTERN, REPORTED, SECTION_PATTERN, Definition
+from authz_sidecar.bundle.definitions import (
+    ID_PATTERN,
+    NAMES_OR_NONE_PATTERN,
+    NAMES_PATTERN,
+    REPORTED,
+    SECTION_PATTERN,
+    Definition,
+)
 from authz_sidecar.bundle.findings import MAX_SHOWN, Findings
 from authz_sidecar.bundle.wording import listed, quote, suggest
 from authz_sidecar.bundle.yaml_nodes import Path, YamlList, YamlMap, span_at
@@ -168,6 +175,8 @@ def _word(error: str, name: str, found: Any, context: dict[str, Any], message: s
             return "field-value", f"{quote(found)} is no id or pattern of ids", "`*` stands alone or at the end"
         if pattern == SECTION_PATTERN:
             return "field-value", f"{quote(found)} is no number of a section", "write digits only, in quotes"
+        if pattern in (NAMES_PATTERN, NAMES_OR_NONE_PATTERN):
+            return "field-value", f"{quote(found)} is no name or beginning of names", "`*` stands alone or at the end"
         return "field-value", f"{quote(found)} is no name", _NAME_HELP
     if error in ("string_too_short", "too_short"):
         return "field-value", f"{name} is empty", "give a value, or remove the field"

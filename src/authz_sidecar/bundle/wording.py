@@ -33,9 +33,9 @@ def listed(names: Collection[str], word: str = "or") -> str:
     return f"{', '.join(map(quote, shown[:-1]))} {word} {quote(shown[-1])}"
 
 
-def counted(count: int, noun: str) -> str:
-    """`1 field`, `3 fields`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+def counted(count: int, noun: str, nouns: str = "") -> str:
+    """`1 field`, `3 fields`; `nouns` where the plural is not with `s`."""
+    return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
 
 
 def closest(name: str, known: Collection[str]) -> str:

@@ -3,7 +3,7 @@
 import json
 import time as clock
 from pathlib import Path
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import click
 import msgspec
@@ -17,7 +17,7 @@ from authz_sidecar.cli.explanation import (
     request_text,
 )
 from authz_sidecar.cli.instant import parse_instant
-from authz_sidecar.cli.loading import end, require_bundle, require_section
+from authz_sidecar.cli.loading import CompiledBundle, end, require_bundle, require_section
 from authz_sidecar.cli.option import color_option, format_option, policies_option
 from authz_sidecar.cli.place import Places
 from authz_sidecar.cli.question import QuestionOptions, question_options, read_question, violation_problem
@@ -25,7 +25,10 @@ from authz_sidecar.cli.remote import call_problems, inexact_problem, server_opti
 from authz_sidecar.cli.terminal import CommandError, Terminal
 from authz_sidecar.decide.decider import Decider
 from authz_sidecar.transports.address import Address
-from authz_sidecar.values import Explanation, Reason, Request
+from authz_sidecar.values import Explanation, Reason, Request, Rule
+
+if TYPE_CHECKING:
+    from authz_sidecar.sources.blame import Origin
 
 DENIED = 1
 
@@ -38,12 +41,14 @@ Examples:
 
 class Grounds(msgspec.Struct, frozen=True):
     """An answer as it is shown: the explanation (only its decision, if none was asked for), what it came from, and
-    how its files are named. `decision_id` is "" for an answer from a bundle."""
+    how its files are named. `decision_id` is "" for an answer from a bundle. `origin` is the commit behind the deciding
+    rule, if one was asked for and the bundle is in git."""
 
     explanation: Explanation
     policy_version: str
     places: Places
     decision_id: str = ""
+    origin: "Origin | None" = None
 
 
 @click.command(name="check", epilog=EXAMPLES)
@@ -56,6 +61,11 @@ class Grounds(msgspec.Struct, frozen=True):
 )
 @click.option("--explain", is_flag=True, help="Say which rule decided, or which came nearest.")
 @policies_option
+@click.option(
+    "--minimum-policy-version",
+    metavar="COMMIT",
+    help="With `--server`: an answer only from a policy that contains this commit.",
+)
 @server_option("Ask the sidecar that listens there for gRPC, instead of reading a bundle: `host:port` or `unix:/path`.")
 @timeout_option
 @format_option("text", "json")
@@ -67,6 +77,7 @@ def command(
     time: float | None,
     explain: bool,
     policies: Path,
+    minimum_policy_version: str | None,
     server: Address | None,
     timeout: float,
     form: str,
@@ -81,11 +92,13 @@ def command(
     asked = _chosen_server(server)
     if asked is not None and time is not None:
         raise click.UsageError("`--time` is for a bundle: with `--server` the time is that of the server's clock")
+    if asked is None and minimum_policy_version:
+        raise click.UsageError("`--minimum-policy-version` is for `--server`: a bundle is read as it is")
     request = read_question(terminal, subject, object, action, more, clock.time() if time is None else time)
     if asked is None:
         grounds = _decide(terminal, policies, request, explain)
     else:
-        grounds = _ask(terminal, asked, timeout, request, explain)
+        grounds = _ask(terminal, asked, timeout, request, minimum_policy_version or "", explain)
     explanation = grounds.explanation
     decision = explanation.decision
     if form == "json":
@@ -93,13 +106,13 @@ def command(
         if grounds.decision_id:
             answer["decision_id"] = grounds.decision_id
         if explain:
-            answer["explanation"] = explanation_object(explanation, grounds.places)
+            answer["explanation"] = explanation_object(explanation, grounds.places, grounds.origin)
         terminal.result((json.dumps(answer),))
     else:
         terminal.result(decision_line(decision, grounds.policy_version))
         if explain:
             terminal.result((f"  {request_text(request)}",))
-            terminal.result(*explanation_lines(explanation, grounds.places))
+            terminal.result(*explanation_lines(explanation, grounds.places, grounds.origin))
         elif decision.detail:
             terminal.result((f"  {decision.detail}",))
     end(0 if decision.allowed else DENIED)
@@ -131,10 +144,30 @@ def _decide(terminal: Terminal, policies: Path, request: Request, explain: bool)
     explanation = decider.explain(request) if explain else Explanation(decider.decide(request))
     if explanation.decision.reason is Reason.INVALID_REQUEST:
         raise CommandError(terminal, (explanation.decision.detail or "the request is invalid", ""))
-    return Grounds(explanation, compiled.policy_version, compiled.places)
+    origin = _origin(compiled, policies, explanation.rule) if explanation.rule is not None else None
+    return Grounds(explanation, compiled.policy_version, compiled.places, origin=origin)
 
 
-def _ask(terminal: Terminal, server: Address, timeout: float, request: Request, explain: bool) -> Grounds:
+def _origin(compiled: CompiledBundle, policies: Path, rule: Rule) -> "Origin | None":
+    """The commit behind a rule; None outside of git, and where its history cannot be read, since the decision stands
+    whatever its history is."""
+    # Only an explanation looks at history.
+    from authz_sidecar.review.written_grants import grant_extents
+    from authz_sidecar.sources.blame import newest
+    from authz_sidecar.sources.objects import RepositoryError
+    from authz_sidecar.sources.side import DirectorySide, blame_side
+
+    if not rule.span.line:
+        return None
+    last = grant_extents(compiled.bundle).get(rule.span, rule.span.line)
+    try:
+        found = blame_side(DirectorySide(policies), {rule.span.file: range(rule.span.line, last + 1)})
+    except RepositoryError:
+        return None
+    return newest(found.values()) if found else None
+
+
+def _ask(terminal: Terminal, server: Address, timeout: float, request: Request, minimum: str, explain: bool) -> Grounds:
     """The answer of a running sidecar; raises CommandError where there is none."""
     from authz_sidecar.transports.grpc.client import (
         CallFailedError,
@@ -146,9 +179,9 @@ def _ask(terminal: Terminal, server: Address, timeout: float, request: Request, 
     try:
         with SidecarClient(server, timeout) as client:
             if explain:
-                answer, explanation = client.explain(request)
+                answer, explanation = client.explain(request, minimum)
             else:
-                answer = client.check(request)
+                answer = client.check(request, minimum)
                 explanation = Explanation(answer.decision)
     except CallFailedError as error:
         raise CommandError(terminal, *call_problems(error, server, timeout)) from None

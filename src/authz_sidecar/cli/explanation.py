@@ -1,11 +1,16 @@
 """A decision and why it came out so, for reviewers and for programs."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from authz_sidecar.cli.origin import origin_object, origin_text
 from authz_sidecar.cli.place import Places
 from authz_sidecar.cli.terminal import ALLOW, DENY, FAINT, PLACE, Line, visible
 from authz_sidecar.values import Decision, Explanation, NearMiss, Reason, Request, Rule
+
+if TYPE_CHECKING:
+    # Only an explanation looks at history.
+    from authz_sidecar.sources.blame import Origin
 
 SENTENCES: dict[Reason, str] = {
     Reason.ALLOWED_BY_RULE: "a rule allows it",
@@ -43,9 +48,9 @@ def request_text(request: Request) -> str:
     return visible(text)
 
 
-def explanation_lines(explanation: Explanation, places: Places) -> Iterator[Line]:
+def explanation_lines(explanation: Explanation, places: Places, origin: "Origin | None" = None) -> Iterator[Line]:
     """Why: in a sentence, then the deciding rule with its place and role path, the subject's roles, and on a deny
-    the rules that came nearest, nearest first."""
+    the rules that came nearest, nearest first. `origin` is that of the deciding rule, where it is known."""
     decision = explanation.decision
     sentence = SENTENCES[decision.reason]
     if decision.detail:
@@ -53,6 +58,8 @@ def explanation_lines(explanation: Explanation, places: Places) -> Iterator[Line
     yield _entry("because", visible(sentence))
     if explanation.rule is not None:
         yield from _rule_lines("rule", explanation.rule, explanation.fields, places)
+        if origin is not None:
+            yield _entry("", visible(origin_text(origin)), FAINT)
     if explanation.role_path:
         yield _entry("role path", visible(" -> ".join(explanation.role_path)))
     if explanation.rule is None:
@@ -94,11 +101,12 @@ def decision_object(decision: Decision) -> dict[str, Any]:
     }
 
 
-def explanation_object(explanation: Explanation, places: Places) -> dict[str, Any]:
-    """The JSON form of an explanation; `rule` is null where no rule decided."""
+def explanation_object(explanation: Explanation, places: Places, origin: "Origin | None" = None) -> dict[str, Any]:
+    """The JSON form of an explanation; `rule` is null where no rule decided, and has the `origin` that is known."""
     rule = explanation.rule
+    known = {} if origin is None else {"origin": origin_object(origin)}
     return {
-        "rule": None if rule is None else _rule_object(rule, explanation.fields, places),
+        "rule": None if rule is None else _rule_object(rule, explanation.fields, places) | known,
         "role_path": list(explanation.role_path),
         "roles": list(explanation.roles),
         "near_misses": [

@@ -1,10 +1,9 @@
-"""Diagnostics as people, programs and GitHub read them; `sarif` has the form for code scanners.
+"""Diagnostics as people and GitHub read them; `lint_forms` and `sarif` have the forms for programs.
 
 The forms are documented in docs/cli.md and are only ever extended.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 from authz_sidecar.cli.place import Places
 from authz_sidecar.cli.terminal import ERROR, FAINT, HELP, PLACE, WARNING, Line, visible
@@ -22,11 +21,11 @@ def finding_lines(diagnostic: Diagnostic, places: Places) -> Iterator[Line]:
         (visible(places.show(diagnostic.span)), PLACE),
         " ",
         (f"{diagnostic.severity}[{diagnostic.code}]", style),
-        f" {visible(diagnostic.message)}",
+        f" {visible(places.in_message(diagnostic.message))}",
     )
     yield from _source_lines(diagnostic.span, places, style)
     if diagnostic.help:
-        yield ("  ", ("help:", HELP), f" {visible(diagnostic.help)}")
+        yield ("  ", ("help:", HELP), f" {visible(places.in_message(diagnostic.help))}")
 
 
 def _source_lines(span: Span, places: Places, style: str) -> Iterator[Line]:
@@ -56,39 +55,19 @@ def _cells(text: str) -> int:
     return cell_len(text)
 
 
-def count_line(findings: Sequence[Diagnostic]) -> str:
-    """`2 errors, 1 warning`, or `no findings`."""
-    errors, warnings = _counts(findings)
+def count_line(findings: Sequence[Diagnostic], ignored: int = 0, in_baseline: int = 0) -> str:
+    """`2 errors, 1 warning`, or `no findings`; in parentheses how many are silenced."""
+    errors, warnings = severity_counts(findings)
     parts = [f"{n} {word}{'' if n == 1 else 's'}" for n, word in ((errors, "error"), (warnings, "warning")) if n]
-    return ", ".join(parts) or "no findings"
+    counts = ((ignored, "ignored"), (in_baseline, "in the baseline"))
+    silenced = ", ".join([f"{n:,} {words}" for n, words in counts if n])
+    return (", ".join(parts) or "no findings") + (f" ({silenced})" if silenced else "")
 
 
-def _counts(findings: Sequence[Diagnostic]) -> tuple[int, int]:
+def severity_counts(findings: Sequence[Diagnostic]) -> tuple[int, int]:
+    """How many errors and how many warnings there are."""
     errors = sum(finding.severity is Severity.ERROR for finding in findings)
     return errors, len(findings) - errors
-
-
-def findings_object(findings: Sequence[Diagnostic], places: Places, policy_version: str) -> dict[str, Any]:
-    """The JSON form of `lint`."""
-    errors, warnings = _counts(findings)
-    return {
-        "policies": places.path(""),
-        "policy_version": policy_version,
-        "errors": errors,
-        "warnings": warnings,
-        "findings": [
-            {
-                "file": places.path(finding.span.file),
-                "line": finding.span.line,
-                "column": finding.span.column,
-                "severity": str(finding.severity),
-                "code": finding.code,
-                "message": finding.message,
-                "help": finding.help,
-            }
-            for finding in findings
-        ],
-    }
 
 
 def github_lines(findings: Iterable[Diagnostic], places: Places) -> Iterator[Line]:
@@ -102,10 +81,10 @@ def github_lines(findings: Iterable[Diagnostic], places: Places) -> Iterator[Lin
             properties.append(f"line={finding.span.line}")
         if finding.span.column:
             properties.append(f"col={finding.span.column}")
-        properties.append(f"title={finding.code}")
-        text = visible(finding.message)
+        properties.append(f"title={_github_property(finding.code)}")
+        text = visible(places.in_message(finding.message))
         if finding.help:
-            text += f"\nhelp: {visible(finding.help)}"
+            text += f"\nhelp: {visible(places.in_message(finding.help))}"
         yield (f"::{finding.severity} {','.join(properties)}::{_github_data(text)}",)
 
 

@@ -1,12 +1,17 @@
 """A time on the command line."""
 
 import re
-from datetime import datetime
+import time
+from datetime import UTC, datetime
 
 import click
 
 # RFC 3339, section 5.6: `date-time`, which always says its offset.
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_PERIOD = re.compile(r"(\d{1,6})([smhdw])", re.ASCII)
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def parse_instant(text: str) -> float:
@@ -17,3 +22,28 @@ def parse_instant(text: str) -> float:
         except (ValueError, OverflowError):
             pass
     raise click.BadParameter(f"`{text}` is not an RFC 3339 time such as `2026-01-31T12:00:00Z`")
+
+
+def parse_since(text: str) -> float:
+    """The beginning of a period as seconds since 1970-01-01 UTC: `90d` ago (also `s`, `m`, `h` and `w`), the first
+    moment of a day in UTC (`2026-01-31`), or an RFC 3339 time; raises click.BadParameter with examples."""
+    if period := _PERIOD.fullmatch(text):
+        return max(0.0, time.time() - int(period[1]) * _SECONDS[period[2]])
+    try:
+        if _DATE.fullmatch(text):
+            return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+        return parse_instant(text)
+    except (ValueError, click.BadParameter):
+        raise click.BadParameter(
+            f"`{text}` is neither a period such as `90d` nor a time such as `2026-01-31` or `2026-01-31T12:00:00Z`"
+        ) from None
+
+
+def date_text(seconds: float) -> str:
+    """The day in UTC, `2026-01-31`."""
+    return datetime.fromtimestamp(seconds, UTC).date().isoformat()
+
+
+def time_text(seconds: float) -> str:
+    """The time in UTC by RFC 3339, `2026-01-31T12:00:00Z`."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

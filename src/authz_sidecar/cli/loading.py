@@ -1,11 +1,13 @@
 """A bundle read and compiled for a command."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 import msgspec
 
 from authz_sidecar.bundle.bundle import Bundle
+from authz_sidecar.bundle.files import BundleFiles
 from authz_sidecar.cli.findings import count_line, finding_lines
 from authz_sidecar.cli.place import Places, require_directory
 from authz_sidecar.cli.progress import Progress
@@ -13,7 +15,7 @@ from authz_sidecar.cli.terminal import CommandError, Line, Terminal, visible
 from authz_sidecar.compile.compiler import compile_bundle
 from authz_sidecar.compile.snapshot import Snapshot
 from authz_sidecar.sources.directory import read_directory
-from authz_sidecar.sources.load import load_bundle
+from authz_sidecar.sources.load import LoadedBundle, load_bundle
 from authz_sidecar.values import Diagnostic, Severity
 
 
@@ -41,20 +43,26 @@ def read_bundle(terminal: Terminal, policies: Path) -> ReadBundle:
     require_directory(terminal, policies)
     with Progress(terminal) as progress:
         progress.step("reading the policies")
-        loaded = load_bundle(policies)
-        diagnostics = list(loaded.diagnostics)
-        snapshot = None
-        if loaded.bundle is not None:
-            progress.step(f"compiling {loaded.bundle.rule_count:,} rules")
-            snapshot, found = compile_bundle(loaded.bundle)
-            diagnostics += found
-    files = read_directory(policies)[0] if diagnostics else None
+        return compile_loaded(load_bundle(policies), progress, policies, lambda: read_directory(policies)[0])
+
+
+def compile_loaded(
+    loaded: LoadedBundle, progress: Progress, root: Path, files: Callable[[], BundleFiles | None]
+) -> ReadBundle:
+    """Compile a bundle that was read. `root` is where its files stand, and `files` reads them again, which is done
+    only where there are findings to show."""
+    diagnostics = list(loaded.diagnostics)
+    snapshot = None
+    if loaded.bundle is not None:
+        progress.step(f"compiling {loaded.bundle.rule_count:,} rules")
+        snapshot, found = compile_bundle(loaded.bundle)
+        diagnostics += found
     return ReadBundle(
         loaded.bundle,
         snapshot,
         tuple(sorted(diagnostics, key=lambda diagnostic: diagnostic.sort_key)),
         loaded.policy_version,
-        Places(policies, files if files is not None else {}),
+        Places(root, (files() if diagnostics else None) or {}),
     )
 
 
@@ -65,14 +73,20 @@ def require_bundle(terminal: Terminal, policies: Path) -> CompiledBundle:
     so that a script's standard error stays short, and `lint` shows them.
     """
     read = read_bundle(terminal, policies)
+    shown = str(policies)
+    return require_compiled(terminal, read, shown, f"see `authz-sidecar lint {shown}`")
+
+
+def require_compiled(terminal: Terminal, read: ReadBundle, name: str, see: str) -> CompiledBundle:
+    """What was read, if it is without errors; `name` is what messages call it, and `see` says where its warnings are
+    shown. Ends as `require_bundle` does."""
     errors = [found for found in read.diagnostics if found.severity is Severity.ERROR]
     if read.bundle is None or read.snapshot is None or errors:
         for diagnostic in read.diagnostics:
             terminal.note(*finding_lines(diagnostic, read.places))
-        raise CommandError(terminal, (f"the bundle in `{policies}` does not load: {count_line(errors)}", ""))
+        raise CommandError(terminal, (f"the bundle in `{name}` does not load: {count_line(errors)}", ""))
     if read.diagnostics:
-        shown = visible(str(policies))
-        note: Line = (f"{count_line(read.diagnostics)} in `{shown}`: see `authz-sidecar lint {shown}`",)
+        note: Line = (visible(f"{count_line(read.diagnostics)} in `{name}`{see and f': {see}'}"),)
         terminal.note(note)
     return CompiledBundle(read.bundle, read.snapshot, read.policy_version, read.places)
 

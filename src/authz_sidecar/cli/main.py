@@ -24,8 +24,21 @@ LAZY: dict[str, str] = {
     "serve": "authz_sidecar.cli.serve:command",
     "init": "authz_sidecar.cli.init:command",
     "check": "authz_sidecar.cli.check:command",
+    "refresh": "authz_sidecar.cli.refresh:command",
+    "rollback": "authz_sidecar.cli.rollback:command",
     "lint": "authz_sidecar.cli.lint:command",
+    "fmt": "authz_sidecar.cli.fmt:command",
     "test": "authz_sidecar.cli.test:command",
+    "who-can": "authz_sidecar.cli.who_can:command",
+    "what-can": "authz_sidecar.cli.what_can:command",
+    "matrix": "authz_sidecar.cli.matrix:command",
+    "role": "authz_sidecar.cli.role:command",
+    "assign": "authz_sidecar.cli.assign:command",
+    "replay": "authz_sidecar.cli.replay:command",
+    "unused": "authz_sidecar.cli.unused:command",
+    "diff": "authz_sidecar.cli.diff:command",
+    "history": "authz_sidecar.cli.history:command",
+    "blame": "authz_sidecar.cli.blame:command",
     "render": "authz_sidecar.cli.render:command",
     "plan": "authz_sidecar.cli.plan:command",
     "bench": "authz_sidecar.cli.bench:command",
@@ -38,8 +51,21 @@ SUMMARIES: dict[str, str] = {
     "serve": "Answer checks over gRPC from a bundle of policies.",
     "init": "Write a starter bundle.",
     "check": "Decide one request and say why.",
+    "refresh": "Have a running server look at its policies now.",
+    "rollback": "Commit the policies of an earlier commit anew.",
     "lint": "Show everything that is wrong with a bundle.",
+    "fmt": "Lay out a bundle's files the canonical way.",
     "test": "Run a bundle's policy tests.",
+    "who-can": "Show everybody who may do an action to an object.",
+    "what-can": "Show everything that an identity or a role may do.",
+    "matrix": "Show what each role may do, as a table.",
+    "role": "Change what a role may do.",
+    "assign": "Give an identity a role, or take it away.",
+    "replay": "Decide a decision log anew under another policy and show what changes.",
+    "unused": "Show the grants that no logged decision needed.",
+    "diff": "Show who gains and who loses which access between two versions.",
+    "history": "Show when and why the access of a role changed.",
+    "blame": "Show the commit behind every grant.",
     "render": "Print a bundle as plain Casbin.",
     "plan": "Show how the matcher was compiled and what it scans.",
     "bench": "Load a running server for a moment and show its rate.",
@@ -103,6 +129,9 @@ def name_environment(command: click.Command) -> None:
             longest = max(parameter.opts, key=len)
             parameter.envvar = "AUTHZ_" + longest.lstrip("-").replace("-", "_").upper()
             parameter.show_envvar = True
+    if isinstance(command, click.Group):
+        for part in command.commands.values():
+            name_environment(part)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

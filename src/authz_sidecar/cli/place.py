@@ -1,7 +1,8 @@
 """Places in a bundle as a reader finds them: paths from the current directory, and the source lines."""
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from authz_sidecar.cli.terminal import CommandError, Terminal
@@ -17,6 +18,12 @@ def require_directory(terminal: Terminal, policies: Path) -> None:
         readable, problem = False, f"`{policies}` cannot be read: {(error.strerror or 'unknown reason').lower()}"
     if not readable:
         raise CommandError(terminal, (problem, "name the directory that holds the bundle's `model.conf`"))
+
+
+# How messages name a second place of the bundle: in backticks, or after `at` with its column.
+_NAMED = re.compile(
+    r"(?<=`)(?P<file>[^`]+):(?P<line>[1-9]\d{0,8})(?=`)|(?<= at )(?P<bare>\S+?):(?P<row>\d{1,9}):(?=\d)"
+)
 
 
 class Places:
@@ -42,6 +49,22 @@ class Places:
     def show(self, span: Span) -> str:
         """`policies/roles.yaml:12:7`, or the path alone for a file as a whole."""
         return str(Span(self.path(span.file), span.line, span.column))
+
+    def in_message(self, message: str) -> str:
+        """A message or help in which the places that it names are given as `show` gives a finding's own."""
+
+        def shown(found: re.Match[str]) -> str:
+            file = found["file"] or found["bare"]
+            return self.path(file) + found.group()[len(file) :] if file in self._files else found.group()
+
+        return _NAMED.sub(shown, message)
+
+    def named_in(self, message: str) -> Iterator[Span]:
+        """The places that a message names."""
+        for found in _NAMED.finditer(message):
+            file = found["file"] or found["bare"]
+            if file in self._files:
+                yield Span(file, int(found["line"] or found["row"]))
 
     def source_line(self, span: Span) -> str | None:
         """The line at `span`, or None where there is none to show."""

@@ -25,6 +25,7 @@ REMEDIES: dict[str, str] = {
     "subject_attributes": "give fewer or smaller values with `--subject-attribute`",
     "context": "give fewer or smaller values with `--context`",
     "checks": "give a smaller `--batch`",
+    "minimum_policy_version": "give `--minimum-policy-version` the commit as `git rev-parse` prints it",
     "section": "give `--section` the number that the model's sections end in",
 }
 TOKEN_PREFIX = "context."

@@ -77,6 +77,14 @@ def call_problems(error: "CallFailedError", server: Address, timeout: float) -> 
                     "give `--server` the gRPC address of an authz-sidecar of this version",
                 )
             ]
+        case "FAILED_PRECONDITION" if error.serving is not None:
+            serving = f"it serves {error.serving}" if error.serving else "it serves no policy"
+            return [
+                (
+                    f"the server at `{server}` does not serve that policy yet: {serving}",
+                    f"`authz-sidecar refresh --server {server}` has it look now, and says what keeps it from more",
+                )
+            ]
         case "RESOURCE_EXHAUSTED":
             when = "later" if error.retry_after is None else f"in {error.retry_after:g} s"
             return [(f"the server at `{server}` refuses the call: {error.message}", f"ask again {when}")]

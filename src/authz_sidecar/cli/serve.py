@@ -8,13 +8,25 @@ from typing import Unpack
 import click
 
 from authz_sidecar.cli.address import AddressType
+from authz_sidecar.cli.decision_log import decision_log_options
 from authz_sidecar.cli.findings import count_line, finding_lines
+from authz_sidecar.cli.git_source import GitOptions, git_options, git_settings, source_option
 from authz_sidecar.cli.limits import LimitOptions, limit_options
-from authz_sidecar.cli.option import color_option, policies_option
+from authz_sidecar.cli.option import color_option
 from authz_sidecar.cli.place import Places, require_directory
+from authz_sidecar.cli.shadow import shadow_options, shadow_settings
 from authz_sidecar.cli.terminal import CommandError, Terminal
 from authz_sidecar.server.early import EarlyBuild
-from authz_sidecar.server.settings import LogSettings, RefusedBundleError, ServeSettings, StartError
+from authz_sidecar.server.log_sink import sink_problem
+from authz_sidecar.server.settings import (
+    DecisionLogSettings,
+    LogSettings,
+    RefusedBundleError,
+    ServeSettings,
+    ShadowSettings,
+    StartError,
+)
+from authz_sidecar.sources.source import GitSettings
 from authz_sidecar.transports.address import SOCKET_MODE, Address, AddressError, SocketAccess
 from authz_sidecar.transports.certificates import TlsError, TlsFiles
 from authz_sidecar.values.limits import Limits
@@ -28,6 +40,7 @@ MAX_WORKERS = 64
 EXAMPLES = """\b
 Examples:
   authz-sidecar serve --policies policies
+  authz-sidecar serve --policies 'git+https://git.example.com/policies.git?ref=main&path=policies'
   authz-sidecar serve --workers 2 --grpc 127.0.0.1:50051 --http 127.0.0.1:8080
   authz-sidecar serve --grpc unix:/run/authz/grpc.sock --socket-mode 0660 --socket-owner :apps
 """
@@ -92,7 +105,7 @@ def _group(name: str) -> int:
 
 
 @click.command(name="serve", epilog=EXAMPLES)
-@policies_option
+@source_option
 @click.option(
     "--grpc",
     type=AddressType(),
@@ -144,8 +157,18 @@ def _group(name: str) -> int:
     default=DEFAULT_INTERVAL,
     show_default=True,
     metavar="SECONDS",
-    help="How often to look for changed policies; 0: only on SIGHUP.",
+    help="How often to look for changed policies in a directory; 0: only on SIGHUP and `refresh`.",
 )
+@git_options
+@click.option(
+    "--max-staleness",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Not ready once the policies have not been seen for so long; 0: ready all the same.",
+)
+@click.option("--no-refresh-rpc", is_flag=True, help="Do not let clients have the policies looked at.")
 @click.option(
     "--log-format",
     type=click.Choice(("auto", "json", "text")),
@@ -160,11 +183,12 @@ def _group(name: str) -> int:
     show_default=True,
     help="Least level that is logged.",
 )
-@click.option("--log-decisions", is_flag=True, help="Log a line for each decision.")
+@decision_log_options
+@shadow_options
 @limit_options
 @color_option
 def command(
-    policies: Path,
+    policies: Path | str,
     grpc: Address,
     http: Address,
     tls_cert: str | None,
@@ -177,9 +201,13 @@ def command(
     grace: float,
     wait_for_policies: bool,
     watch_interval: float,
+    git: GitOptions,
+    max_staleness: float,
+    no_refresh_rpc: bool,
     log_format: str,
     log_level: str,
-    log_decisions: bool,
+    decision_log: DecisionLogSettings,
+    shadow: ShadowSettings,
     color: str,
     **limits: Unpack[LimitOptions],
 ) -> None:
@@ -201,8 +229,12 @@ def command(
                 "listen on a TCP port such as `127.0.0.1:50051`, or leave `--workers` away",
             ),
         )
-    if not wait_for_policies:
+    repository = git_settings(terminal, policies, git)
+    if not wait_for_policies and isinstance(policies, Path):
         require_directory(terminal, policies)
+    if decision_log.path and (problem := sink_problem(decision_log.path)):
+        help = "name a file in a directory that the server can write, or `-` for standard output"
+        raise CommandError(terminal, (f"the decision log cannot be written: {problem}", help))
     if log_format == "auto":
         log_format = "text" if sys.stderr.isatty() else "json"
     settings = ServeSettings(
@@ -215,20 +247,25 @@ def command(
         watch_interval,
         wait_for_policies,
         Limits(**limits),
-        LogSettings(log_format, log_level, log_decisions),
+        LogSettings(log_format, log_level),
         tls,
+        decision_log,
+        git=repository,
+        refresh=not no_refresh_rpc,
+        max_staleness=max_staleness,
+        shadow=shadow_settings(terminal, shadow, repository, git.settings, insecure=git.insecure),
     )
     try:
         _run(settings)
     except (AddressError, TlsError, StartError) as error:
         raise CommandError(terminal, (error.message, error.help)) from error
     except RefusedBundleError as error:
-        raise _refusal(terminal, policies, error) from error
+        raise _refusal(terminal, policies, repository, error) from error
 
 
 def _run(settings: ServeSettings) -> None:
     # Compiling goes on while this process imports the rest, which takes as long.
-    early = EarlyBuild.begin(Path(settings.policies))
+    early = None if settings.git else EarlyBuild.begin(Path(settings.policies))
     try:
         _serve(settings, early)
     finally:
@@ -290,13 +327,18 @@ def _require_protected(terminal: Terminal, grpc: Address, http: Address, tls: Tl
         raise CommandError(terminal, *problems)
 
 
-def _refusal(terminal: Terminal, policies: Path, error: RefusedBundleError) -> CommandError:
+def _refusal(
+    terminal: Terminal, policies: Path | str, repository: GitSettings | None, error: RefusedBundleError
+) -> CommandError:
     """Everything that is wrong with the bundle, as `lint` shows it."""
     from authz_sidecar.sources.directory import read_directory
 
     report = error.report
-    files = read_directory(policies)[0]
-    places = Places(policies, files if files is not None else {})
+    if isinstance(policies, Path):
+        places = Places(policies, read_directory(policies)[0] or {})
+    else:
+        # Paths in the repository; what stands there is in git.
+        places = Places(Path(repository.remote.folder if repository else ""), {})
     for diagnostic in report.diagnostics:
         terminal.note(*finding_lines(diagnostic, places))
     shown = [found for found in report.diagnostics if found.severity == "error"]

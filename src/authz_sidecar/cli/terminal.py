@@ -15,6 +15,22 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
+__all__ = [
+    "ALLOW",
+    "DENY",
+    "ERROR",
+    "FAINT",
+    "HELP",
+    "PLACE",
+    "WARNING",
+    "CommandError",
+    "Line",
+    "Piece",
+    "Terminal",
+    "plain",
+    "visible",
+]
+
 Piece: TypeAlias = str | tuple[str, str]
 Line: TypeAlias = tuple[Piece, ...]
 
@@ -28,13 +44,13 @@ HELP = "cyan"
 
 
 def visible(text: str) -> str:
-    """`text` with every character that is not printable (controls, bidirectional marks, line breaks) escaped."""
-    if text.isprintable():
+    """`text` with what cannot be printed or seen escaped, as `values.visible` does."""
+    if text.isascii() and text.isprintable():
         return text
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
-        for character in text
-    )
+    # Nearly no text comes here: commands that only list or complete load no values.
+    from authz_sidecar.values.visible import visible as escaped
+
+    return escaped(text)
 
 
 def plain(line: Line) -> str:

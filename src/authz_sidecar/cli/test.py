@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from authz_sidecar.bundle.policy_tests import PolicyTest
 from authz_sidecar.cli.explanation import (
@@ -31,6 +32,7 @@ from authz_sidecar.cli.terminal import (
     plain,
     visible,
 )
+from authz_sidecar.cli.watching import rerun_on_changes
 from authz_sidecar.decide.decider import Decider
 from authz_sidecar.review.policy_tests import CaseResult, TestReport, run_tests
 from authz_sidecar.review.selection import Selection, SelectionError, select_tests
@@ -44,6 +46,8 @@ Examples:
   authz-sidecar test policies
   authz-sidecar test --tag smoke --name "access levels: folder*" --verbose
   authz-sidecar test --format junit > policy-tests.xml
+  authz-sidecar test --coverage --since origin/main --fail-under 100
+  authz-sidecar test --suggest >> policies/tests/cases.yaml
 """
 
 
@@ -64,6 +68,26 @@ Examples:
 @click.option("--list", "only_list", is_flag=True, help="Show the tests that would run, and run none.")
 @click.option("--verbose", is_flag=True, help="Show the tests that pass, too.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first failure.")
+@click.option("--coverage", "measure", is_flag=True, help="Tell which grants the tests exercise.")
+@click.option(
+    "--since", metavar="BASE", help="With `--coverage`: judge the grants that changed since this revision or directory."
+)
+@click.option(
+    "--fail-under",
+    "least",
+    metavar="PERCENT",
+    type=click.FloatRange(0, 100),
+    help="Exit 1 where the tests exercise a smaller share of the grants. Implies `--coverage`.",
+)
+@click.option(
+    "--coverage-report",
+    "written",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the coverage as a page (.html) or a comment (.md). Implies `--coverage`.",
+)
+@click.option("--suggest", is_flag=True, help="Print a case for each grant without a test, as YAML, and nothing else.")
+@click.option("--watch", is_flag=True, help="Run again whenever the bundle changes, until interrupted.")
 @format_option("text", "json", "junit")
 @color_option
 def command(
@@ -75,47 +99,127 @@ def command(
     only_list: bool,
     verbose: bool,
     fail_fast: bool,
+    measure: bool,
+    since: str | None,
+    least: float | None,
+    written: Path | None,
+    suggest: bool,
+    watch: bool,
     form: str,
     color: str,
 ) -> None:
     """Run the policy tests of the bundle in DIR (default: ./policies), all or those that the filters select.
 
-    Exits 0 when all pass, 1 on failures, 2 when the bundle does not load or a filter selects nothing. A bundle without
-    tests passes, with a warning.
+    Exits 0 when all pass, 1 on failures or too little coverage, 2 when the bundle does not load or a filter selects
+    nothing. A bundle without tests passes, with a warning.
     """
     terminal = Terminal(color)
     if only_list and form == "junit":
         raise click.UsageError("`--list` runs no tests and has no JUnit form")
-    compiled = require_bundle(terminal, policies)
-    tests: Sequence[PolicyTest] = compiled.bundle.tests
-    if selection := Selection(names, tags, without, files):
-        try:
-            tests = select_tests(tests, selection)
-        except SelectionError as error:
-            raise CommandError(terminal, *error.problems) from error
-    elif not tests:
-        terminal.note((("warning:", WARNING), f" the bundle in `{policies}` has no policy tests"))
+    if watch and (form != "text" or only_list or suggest):
+        raise click.UsageError("`--watch` shows text; leave `--format`, `--list` and `--suggest` away")
+    if since is not None and not (measure or suggest or least is not None or written is not None):
+        raise click.UsageError("`--since` is about coverage: give `--coverage`, `--fail-under` or `--suggest` with it")
+    selection = Selection(names, tags, without, files)
     if only_list:
-        _show_list(terminal, tests, compiled, form)
+        compiled = require_bundle(terminal, policies)
+        _show_list(terminal, _selected(terminal, compiled, selection), compiled, form)
         return
-    with Progress(terminal) as progress:
-        progress.step(f"running {len(tests):,} tests", len(tests))
-        report = run_tests(Decider(compiled.snapshot), tests, fail_fast=fail_fast, ran=progress.advance)
-    not_run = len(tests) - len(report.results)
-    not_selected = len(compiled.bundle.tests) - len(tests)
-    if form == "json":
-        counts = {"not_run": not_run, "not_selected": not_selected}
-        terminal.result((json.dumps(_report_object(report, compiled) | counts, indent=2),))
-    elif form == "junit":
-        terminal.result((junit_text([_junit_case(result, compiled) for result in report.results]),))
-    else:
-        for result in report.results:
-            if not result.passed:
-                terminal.result(*_failure_lines(result, compiled))
-            elif verbose:
-                terminal.result(_case_line(result.test, "passed", ALLOW, compiled))
-        terminal.result(_count_line(report, not_run, not_selected))
-    end(FAILURES if report.failures else 0)
+    run = _Run(policies, selection, fail_fast, form, verbose, _Measure(measure, since, least, written, suggest))
+    if watch:
+        rerun_on_changes(terminal, policies, lambda: run.do(terminal))
+    end(FAILURES if run.do(terminal) else 0)
+
+
+def _selected(terminal: Terminal, compiled: CompiledBundle, selection: Selection) -> Sequence[PolicyTest]:
+    if not selection:
+        return compiled.bundle.tests
+    try:
+        return select_tests(compiled.bundle.tests, selection)
+    except SelectionError as error:
+        raise CommandError(terminal, *error.problems) from error
+
+
+class _Measure(msgspec.Struct, frozen=True):
+    """What is asked about coverage."""
+
+    coverage: bool
+    since: str | None
+    least: float | None
+    written: Path | None
+    suggest: bool
+
+    def __bool__(self) -> bool:
+        return self.coverage or self.suggest or self.least is not None or self.written is not None
+
+
+class _Run(msgspec.Struct, frozen=True):
+    """One run of tests, as it was asked for."""
+
+    policies: Path
+    selection: Selection
+    fail_fast: bool
+    form: str
+    verbose: bool
+    measure: _Measure
+
+    def do(self, terminal: Terminal) -> bool:
+        """Run the tests and write what they came to; gives whether that is a failure."""
+        compiled = require_bundle(terminal, self.policies)
+        tests = _selected(terminal, compiled, self.selection)
+        if not tests:
+            terminal.note((("warning:", WARNING), f" the bundle in `{self.policies}` has no policy tests"))
+        with Progress(terminal) as progress:
+            progress.step(f"running {len(tests):,} tests", len(tests))
+            decider = Decider(compiled.snapshot)
+            report = run_tests(decider, tests, fail_fast=self.fail_fast, ran=progress.advance)
+        # Imported where asked for: the tests alone need none of it.
+        if not self.measure:
+            self._show(terminal, report, compiled, len(tests))
+            return bool(report.failures)
+        from authz_sidecar.cli import coverage as measuring
+
+        coverage = measuring.measure_coverage(terminal, compiled, report, self.policies, self.measure.since)
+        if self.measure.written is not None:
+            measuring.write_report(terminal, coverage, self.measure.written, f"Coverage of {compiled.bundle.name}")
+        least = self.measure.least
+        if self.measure.suggest:
+            for result in report.failures:
+                terminal.note(*_failure_lines(result, compiled))
+            text = measuring.missing_tests(coverage)
+            if text:
+                terminal.text(text)
+            terminal.note(*measuring.coverage_lines(coverage, least)[:1])
+        else:
+            self._show(terminal, report, compiled, len(tests), measuring.coverage_object(coverage))
+            if self.form == "text":
+                terminal.result(*measuring.coverage_lines(coverage, least))
+        return bool(report.failures) or (least is not None and not measuring.reaches(coverage, least))
+
+    def _show(
+        self,
+        terminal: Terminal,
+        report: TestReport,
+        compiled: CompiledBundle,
+        selected: int,
+        coverage: dict[str, Any] | None = None,
+    ) -> None:
+        not_run = selected - len(report.results)
+        not_selected = len(compiled.bundle.tests) - selected
+        if self.form == "json":
+            counts: dict[str, Any] = {"not_run": not_run, "not_selected": not_selected}
+            if coverage is not None:
+                counts["coverage"] = coverage
+            terminal.result((json.dumps(_report_object(report, compiled) | counts, indent=2),))
+        elif self.form == "junit":
+            terminal.result((junit_text([_junit_case(result, compiled) for result in report.results]),))
+        else:
+            for result in report.results:
+                if not result.passed:
+                    terminal.result(*_failure_lines(result, compiled))
+                elif self.verbose:
+                    terminal.result(_case_line(result.test, "passed", ALLOW, compiled))
+            terminal.result(_count_line(report, not_run, not_selected))
 
 
 def _count_line(report: TestReport, not_run: int, not_selected: int) -> Line:

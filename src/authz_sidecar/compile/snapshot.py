@@ -8,15 +8,17 @@ from array import array
 
 import msgspec
 
-from authz_sidecar.compile.access import PlanLine
+from authz_sidecar.compile.access import KeyAccess, PlanLine, RoleAccess
 from authz_sidecar.compile.index import BranchIndex
 from authz_sidecar.compile.names import NameSet
 from authz_sidecar.compile.planner import describe_branch
 from authz_sidecar.compile.roles import RoleGraph
 from authz_sidecar.compile.search import LinkSearch, SectionSearch
 from authz_sidecar.model.conf import Effect, Model, Section
-from authz_sidecar.model.expression import Expr
+from authz_sidecar.model.expression import Expr, Token
 from authz_sidecar.values import RuleTable
+
+_SUBJECT = Token("sub")
 
 
 class SectionIndex(msgspec.Struct, frozen=True):
@@ -38,6 +40,22 @@ class SectionIndex(msgspec.Struct, frozen=True):
     def row(self, rank: int) -> int:
         """The row of the rule table that a rank stands for."""
         return rank if self.order is None else self.order[rank]
+
+    @property
+    def role_field(self) -> str:
+        """The field of the rules that names whom they are for, a role or an identity; "" where none does."""
+        for branch in self.branches:
+            for access in (*branch.plan.sets, *branch.plan.keys):
+                if isinstance(access, RoleAccess) and access.name == _SUBJECT:
+                    return access.field
+                if isinstance(access, KeyAccess) and access.token == _SUBJECT.name:
+                    return access.field
+        return ""
+
+    def role_of(self, table: RuleTable, row: int) -> str:
+        """Whom a row of the rule table is for; "" where no field says it."""
+        field = self.role_field
+        return table.columns[self.section.fields.index(field)][row] if field else ""
 
 
 class Snapshot(msgspec.Struct, frozen=True):

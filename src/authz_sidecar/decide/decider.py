@@ -10,7 +10,7 @@ from typing import Any
 
 from authz_sidecar.compile.snapshot import Snapshot
 from authz_sidecar.decide.evaluate import Evaluator
-from authz_sidecar.decide.explain import explain_decision
+from authz_sidecar.decide.explain import explain_decision, roles_of
 from authz_sidecar.decide.filter import SectionFilter
 from authz_sidecar.decide.roles import closed
 from authz_sidecar.decide.section import Decide, SectionDecider, refuse, token_problem, unknown_section
@@ -60,12 +60,30 @@ class Decider:
             return Explanation(decision)
         return explain_decision(self.snapshot, section.index, section.evaluator, request, decision)
 
+    def matching(self, request: Request) -> list[int]:
+        """The rows of the rules that match a request, whether or not they decide, in deciding order: the first is the
+        one that decides. Of rules that ask the same only the first is told. None match in an invalid request."""
+        if self.violations(request):
+            return []
+        return self._sections[request.section].matching(request)
+
+    def roles(self, request: Request) -> tuple[str, ...]:
+        """All roles that the subject holds for a request, itself excluded, sorted; none in an unknown section."""
+        section = self._sections.get(request.section)
+        return () if section is None else roles_of(self.snapshot, section.index, request)
+
     def filter(self, asked: FilterRequest) -> ObjectFilter:
         """Which objects the subject may act on; nothing, for INVALID_REQUEST, where `violations` finds any."""
         section = self._filters.get(asked.request.section)
         if section is None:
             return no_objects(Reason.INVALID_REQUEST, unknown_section(asked.request).description)
         return section.filter(asked)
+
+    def filter_rows(self, asked: FilterRequest) -> list[int] | None:
+        """The rules on which that answer rests: those that can match some of the objects, in deciding order; None where
+        they are too many to follow."""
+        section = self._filters.get(asked.request.section)
+        return [] if section is None else section.rows(asked)
 
     def violations(self, request: Request) -> tuple[Violation, ...]:
         """What makes the request invalid for this model: an unknown section, a request token that neither the request

@@ -28,7 +28,7 @@ def explain_decision(
     """The explanation of `decision`, which was made on `request` by this snapshot."""
     table = snapshot.tables[index.section.ptype]
     fields = index.section.fields
-    roles = _roles(snapshot, index, request)
+    roles = roles_of(snapshot, index, request)
     if decision.rule >= 0:
         rule = table.rule(decision.rule)
         path = _path(snapshot, index, request, dict(zip(fields, rule.values, strict=True)))
@@ -55,7 +55,8 @@ def _domain(access: RoleAccess, request: Request) -> str:
     return "" if access.domain is None else str(access.domain.value)
 
 
-def _roles(snapshot: Snapshot, index: SectionIndex, request: Request) -> tuple[str, ...]:
+def roles_of(snapshot: Snapshot, index: SectionIndex, request: Request) -> tuple[str, ...]:
+    """All roles that the subject holds for this request, itself excluded, sorted."""
     held: set[str] = set()
     for access in _subject_accesses(index):
         graph = snapshot.graphs[access.definition]

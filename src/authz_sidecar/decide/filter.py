@@ -7,6 +7,8 @@ is a clause that denies. What cannot be told without the object stays as the con
 not exact and passes more, never less (`clauses`).
 """
 
+from collections.abc import Collection
+
 from authz_sidecar.compile.index import BranchIndex
 from authz_sidecar.compile.snapshot import Snapshot
 from authz_sidecar.decide.candidates import Candidates
@@ -62,7 +64,7 @@ class SectionFilter:
         company = request.company if asked.narrowed else None
         start = EVERYTHING if company is None else Path(company=values_of((company,)))
         try:
-            ordered, denied = self._clauses(asked, start)
+            ordered, denied, _ = self._clauses(asked, start)
         except TooManyError as error:
             clause = Clause(True, start.company, conditions=(str(error),))
             return ObjectFilter(kind_of([clause], request.subject), (clause,), False, Reason.ALLOWED_BY_RULE)
@@ -75,8 +77,22 @@ class SectionFilter:
         reason = self._reason(asked, found, clauses, denied)
         return ObjectFilter(kind, tuple(clauses), exact, reason, left_out)
 
-    def _clauses(self, asked: FilterRequest, start: Path) -> tuple[_Ordered, bool]:
-        """A clause for each way in which some rule can match some object, or fail; whether any rule denies."""
+    def rows(self, asked: FilterRequest) -> list[int] | None:
+        """The rules that can match some object that the question is about; None where they are too many to follow.
+        None at all in an invalid request."""
+        request = asked.request
+        if any(token_problem(request, token) is not None for token in self._section.context_tokens):
+            return []
+        start = Path(company=values_of((request.company,))) if asked.narrowed else EVERYTHING
+        try:
+            _, _, ranks = self._clauses(asked, start)
+        except TooManyError:
+            return None
+        return [self._index.row(rank) for rank in sorted(ranks)]
+
+    def _clauses(self, asked: FilterRequest, start: Path) -> tuple[_Ordered, bool, Collection[int]]:
+        """A clause for each way in which some rule can match some object, or fail; whether any rule denies; and the
+        ranks of the rules that can match."""
         snapshot, index = self._snapshot, self._index
         request = asked.request
         company = request.company if asked.narrowed else None
@@ -104,7 +120,7 @@ class SectionFilter:
                             # Where an earlier alternative of the rule matches, this one is not asked.
                             one = one.given("the rule matches in no other way")  # noqa: PLW2901 - the same path
                         ordered.append(((0, 0) if strict else (rank, number), Clause(False, *one)))
-        return ordered, denied
+        return ordered, denied, matched
 
     def _reason(self, asked: FilterRequest, found: list[Clause], clauses: list[Clause], denied: bool) -> Reason:
         """Why the filter is as it is: why something passes, or why nothing does."""

@@ -5,6 +5,7 @@ which is what Casbin's effects come to once rules are ranked in the order in whi
 `compile.index`).
 """
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -270,6 +271,22 @@ class SectionDecider:
         if best != NO_RANK:
             return self._by_rank(best)
         return self._without_rule(request)
+
+    def matching(self, request: Request) -> list[int]:
+        """The rows of the rules that match, in deciding order; of rules that ask the same of a request only the first.
+        A rule whose condition cannot be evaluated does not match."""
+        pending: list[tuple[int, int]] = []
+        found: list[tuple[int, int]] = []
+        for number, branch in enumerate(self._branches):
+            if branch.guard is None or branch.guard(request):
+                self._gather(request, branch, number, pending, found)
+        ranks = {rank for rank, _ in found}
+        for rank, number in pending:
+            branch = self._branches[number]
+            with contextlib.suppress(EvaluationError):
+                if branch.condition(branch.residual_of[rank])(request):
+                    ranks.add(rank)
+        return [self.index.row(rank) for rank in sorted(ranks)]
 
     def _by_rank(self, rank: int) -> Decision:
         index = self.index

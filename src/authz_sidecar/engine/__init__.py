@@ -5,15 +5,15 @@ wire format and does no I/O.
 """
 
 from authz_sidecar.engine.counts import Counts
-from authz_sidecar.engine.engine import Answer, DecisionLog, Engine, FilterAnswer, ServedPolicy
+from authz_sidecar.engine.engine import Answer, Engine, FilterAnswer, Observer, ServedPolicy
 from authz_sidecar.engine.status import PolicyStatus, Refusal
 
 __all__ = [
     "Answer",
     "Counts",
-    "DecisionLog",
     "Engine",
     "FilterAnswer",
+    "Observer",
     "PolicyStatus",
     "Refusal",
     "ServedPolicy",

@@ -10,6 +10,8 @@ from authz_sidecar.values import Reason
 SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 # Checks in a batch:
 CHECKS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
+# What became of a decision when a candidate policy made it, too:
+SHADOW_OUTCOMES = ("same", "newly_allowed", "newly_denied", "error")
 
 
 class Histogram(msgspec.Struct):
@@ -62,7 +64,9 @@ class Counts(msgspec.Struct):
     """Everything one process counts. Methods and limits are names of ours, so that their number is bounded.
 
     `decisions[reason]` are answers by reason; `refused[limit]` calls refused at a limit; `in_flight` is the number of
-    accepted calls that have not ended.
+    accepted calls that have not ended. `logged` and `log_dropped` are decisions that were written to the decision log,
+    and that should have been; `shadow` are decisions of the candidate by how they compare, and `shadow_dropped` those
+    that it had no time for.
     """
 
     decisions: list[int] = msgspec.field(default_factory=lambda: [0] * (max(Reason) + 1))
@@ -70,6 +74,10 @@ class Counts(msgspec.Struct):
     batches: Histogram = msgspec.field(default_factory=lambda: Histogram.of(CHECKS))
     refused: dict[str, int] = msgspec.field(default_factory=dict)
     in_flight: int = 0
+    logged: int = 0
+    log_dropped: int = 0
+    shadow: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(SHADOW_OUTCOMES, 0))
+    shadow_dropped: int = 0
 
     def method(self, name: str) -> MethodCounts:
         """The counts of one method."""
@@ -88,3 +96,8 @@ class Counts(msgspec.Struct):
         for limit, number in other.refused.items():
             self.refused[limit] = self.refused.get(limit, 0) + number
         self.in_flight += other.in_flight
+        self.logged += other.logged
+        self.log_dropped += other.log_dropped
+        for outcome, number in other.shadow.items():
+            self.shadow[outcome] = self.shadow.get(outcome, 0) + number
+        self.shadow_dropped += other.shadow_dropped

@@ -10,7 +10,8 @@ from authz_sidecar.compile.snapshot import Snapshot
 from authz_sidecar.decide.decider import Decider
 from authz_sidecar.engine.counts import Counts
 from authz_sidecar.values import Decision, Explanation, Reason, Request
-from authz_sidecar.values.filter import FilterRequest, ObjectFilter, no_objects
+from authz_sidecar.values.filter import FilterKind, FilterRequest, ObjectFilter, no_objects
+from authz_sidecar.values.lineage import Lineage
 
 # There is no directory of identities yet; its revisions count from 1.
 NO_DIRECTORY = 0
@@ -23,11 +24,13 @@ class Lease:
 
 
 class ServedPolicy(msgspec.Struct, frozen=True, gc=False):
-    """A policy that answers: the decider (None: no policy has been loaded) and the version that its answers name."""
+    """A policy that answers: the decider (None: no policy has been loaded), the version that its answers name, and the
+    commits that it contains."""
 
     decider: Decider | None
     policy_version: str
     lease: Lease
+    lineage: Lineage = Lineage()
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
@@ -48,8 +51,9 @@ class FilterAnswer(msgspec.Struct, frozen=True):
     decision_id: str
 
 
-# Called with each request and its answer, and the caller's id of the call ("" for none).
-DecisionLog = Callable[[Request, Answer, ServedPolicy, str], None]
+# Called with what was asked (`check`, `explain` or `filter`), the request and its answer, the policy, and the caller's
+# id of the call ("" for none). It raises nothing and returns at once.
+Observer = Callable[[str, Request, Answer, ServedPolicy, str], None]
 
 _NO_POLICY = Decision(False, Reason.NO_POLICY)
 
@@ -58,14 +62,14 @@ class Engine:
     """Answers requests from the policy that is current, and counts the answers.
 
     An answer comes wholly from the policy before a `load` or wholly from the one after. Nothing here catches an error
-    of a decider: whoever asked must refuse, never allow.
+    of a decider: whoever asked must refuse, never allow. `observer` is told every answer to a valid request.
     """
 
-    def __init__(self, decision_log: DecisionLog | None = None) -> None:
+    def __init__(self, observer: Observer | None = None) -> None:
         self._policy = ServedPolicy(None, "", Lease())
         self._prefix = secrets.token_hex(8)
         self._numbers = itertools.count(1)
-        self._decision_log = decision_log
+        self._observer = observer
         self.counts = Counts()
         self._decisions = self.counts.decisions
 
@@ -74,17 +78,17 @@ class Engine:
         """The policy that is current. Whoever asks several questions at once asks them all of one."""
         return self._policy
 
-    def load(self, snapshot: Snapshot, policy_version: str) -> ServedPolicy:
+    def load(self, snapshot: Snapshot, policy_version: str, lineage: Lineage = Lineage()) -> ServedPolicy:  # noqa: B008
         """Make `snapshot` current, in one assignment once everything it needs is built, and return what it replaces."""
-        policy = ServedPolicy(Decider(snapshot), policy_version, Lease())
+        policy = ServedPolicy(Decider(snapshot), policy_version, Lease(), lineage)
         # INVARIANT: only here and in `rename` is `_policy` written after construction, so that no request sees half
         # a policy.
         replaced, self._policy = self._policy, policy
         return replaced
 
-    def rename(self, policy_version: str) -> None:
+    def rename(self, policy_version: str, lineage: Lineage = Lineage()) -> None:  # noqa: B008 - it is frozen
         """Name the current policy by another version: a commit that changed nothing in it."""
-        self._policy = ServedPolicy(self._policy.decider, policy_version, self._policy.lease)
+        self._policy = ServedPolicy(self._policy.decider, policy_version, self._policy.lease, lineage)
 
     def check(self, request: Request, policy: ServedPolicy | None = None, call_id: str = "") -> Answer:
         """Decide one request on `policy`, by default the current one. Without a decider the answer is a deny."""
@@ -95,21 +99,34 @@ class Engine:
         # `answer`, without its calls: this is done for every check.
         self._decisions[decision.reason] += 1
         answer = Answer(decision, policy.policy_version, NO_DIRECTORY, f"{self._prefix}{next(self._numbers):x}")
-        if self._decision_log is not None:
-            self._decision_log(request, answer, policy, call_id)
+        if self._observer is not None:
+            self._observer("check", request, answer, policy, call_id)
         return answer
 
     def explain(self, request: Request, policy: ServedPolicy) -> Explanation:
-        """The decision on one request and why, from any thread; `answer` names and counts it."""
+        """The decision on one request and why, from any thread; `explained` names and counts it."""
         return Explanation(_NO_POLICY) if policy.decider is None else policy.decider.explain(request)
 
-    def filter(self, asked: FilterRequest, policy: ServedPolicy | None = None) -> FilterAnswer:
+    def explained(self, request: Request, decision: Decision, policy: ServedPolicy, call_id: str = "") -> Answer:
+        """Name and count a decision that `explain` came to."""
+        answer = self.answer(decision, policy)
+        if self._observer is not None:
+            self._observer("explain", request, answer, policy, call_id)
+        return answer
+
+    def filter(self, asked: FilterRequest, policy: ServedPolicy | None = None, call_id: str = "") -> FilterAnswer:
         """Which objects a subject may act on, by `policy`, by default the current one; none without a decider."""
         if policy is None:
             policy = self._policy
         decider = policy.decider
         found = no_objects(Reason.NO_POLICY) if decider is None else decider.filter(asked)
-        return FilterAnswer(found, policy.policy_version, NO_DIRECTORY, self._next_id())
+        answer = FilterAnswer(found, policy.policy_version, NO_DIRECTORY, self._next_id())
+        if self._observer is not None:
+            # As a decision: whether any object may pass.
+            passes = Decision(found.kind is not FilterKind.NONE, found.reason)
+            told = Answer(passes, answer.policy_version, answer.directory_revision, answer.decision_id)
+            self._observer("filter", asked.request, told, policy, call_id)
+        return answer
 
     def refuse(self, detail: str, policy: ServedPolicy | None = None) -> Answer:
         """The answer to something that is no valid request: a deny that is named like any other."""

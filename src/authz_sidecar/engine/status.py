@@ -3,6 +3,7 @@
 import msgspec
 
 OUTCOMES = ("loaded", "renamed", "refused", "failed")
+LOOKS = ("ok", "failed")
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -20,7 +21,11 @@ class PolicyStatus(msgspec.Struct):
     `policy_version` is "" until one is loaded, at `loaded_at` (seconds since 1970-01-01 UTC); `refused` is the newest
     state of the directory if it was refused; `waiting` says what holds a reload up ("" for nothing). `reloads` counts
     what became of each change: `loaded`, `renamed` (another commit with the same content), `refused` (the bundle has
-    errors) and `failed` (it could not be compiled). `seconds` is how long the last one took.
+    errors, or must not be served) and `failed` (it could not be compiled). `seconds` is how long the last one took.
+
+    `looked_at` is when the source of the policies was last seen (seconds since 1970-01-01 UTC; 0: never), `unseen` why
+    the newest look at it failed ("" if it did not), and `looks` counts them. Past `max_staleness` seconds without a
+    look the sidecar is not ready (0: it stays so). `deed` and `what` say what is done with which policies.
     """
 
     policy_version: str = ""
@@ -29,6 +34,30 @@ class PolicyStatus(msgspec.Struct):
     waiting: str = ""
     reloads: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
     seconds: float = 0.0
+    looked_at: float = 0.0
+    unseen: str = ""
+    looks: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(LOOKS, 0))
+    max_staleness: float = 0.0
+    deed: str = "serving"
+    what: str = "the policies"
+
+    def see(self, now: float) -> None:
+        """The source was looked at, and is what it is."""
+        self.looked_at, self.unseen = now, ""
+        self.looks["ok"] += 1
+
+    def miss(self, why: str) -> None:
+        """The source could not be looked at."""
+        self.unseen = why
+        self.looks["failed"] += 1
+
+    def staleness(self, now: float) -> float:
+        """Seconds since the source was last seen; 0 before anything is served."""
+        return max(0.0, now - self.looked_at) if self.policy_version and self.looked_at else 0.0
+
+    def is_stale(self, now: float) -> bool:
+        """Whether that is longer than allowed."""
+        return bool(self.max_staleness) and self.staleness(now) > self.max_staleness
 
     def take(self, policy_version: str, now: float, *, renamed: bool = False) -> None:
         """A policy is served from now on."""
@@ -45,8 +74,13 @@ class PolicyStatus(msgspec.Struct):
     @property
     def sentence(self) -> str:
         """What is going on, for people."""
-        serving = f"serving {self.policy_version}" if self.policy_version else "serving no policy"
+        serving = f"{self.deed} {self.policy_version or 'no policy'}"
         if self.refused is None:
             return serving
         refused = self.refused.policy_version or "a bundle that cannot be read"
         return f"{serving}, refused {refused} because {self.refused.why}"
+
+
+def shadow_status() -> PolicyStatus:
+    """The status of a candidate that answers nobody."""
+    return PolicyStatus(deed="shadowing with", what="the shadow's policies")

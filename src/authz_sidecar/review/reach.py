@@ -112,12 +112,12 @@ def _sources(expr: Expr) -> Iterator[str]:
         yield from _sources(part)
 
 
-def _filled(expr: Expr, values: Mapping[str, str]) -> Expr:
+def filled(expr: Expr, values: Mapping[str, str]) -> Expr:
     """`expr` with the tokens that are known from `values` (source to value), folded."""
     if isinstance(expr, Token):
         value = values.get(SOURCES.get(expr.name, ""))
         return expr if value is None else Const(value)
-    return specialise(rebuild(expr, lambda part: _filled(part, values)), {}, {})
+    return specialise(rebuild(expr, lambda part: filled(part, values)), {}, {})
 
 
 class Holders:
@@ -229,7 +229,7 @@ class Reach:
                 (
                     f"`{write_expression(check)}` cannot hold beside its other fields"
                     for check in shape.checks
-                    if _filled(check, values) == FALSE
+                    if filled(check, values) == FALSE
                 ),
                 "",
             )

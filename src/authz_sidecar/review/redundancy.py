@@ -20,13 +20,16 @@ from authz_sidecar.review.widening import PatternForms
 from authz_sidecar.values import RuleTable, Span
 
 Place: TypeAlias = Span | int
+_NO_PART_OF_A_SET = frozenset(("eft", "priority"))
 
 
 class Redundancy(enum.Enum):
-    """Why no decision depends on a rule: no request reaches it, it is there twice, or others cover it."""
+    """Why no decision depends on a rule: no request reaches it, it is there twice, there with the other effect, which
+    wins, or others cover it."""
 
     UNREACHABLE = "unreachable"
     DUPLICATE = "duplicate"
+    CONTRADICTED = "contradicted"
     SHADOWED = "shadowed"
 
 
@@ -34,7 +37,8 @@ class Redundant(msgspec.Struct, frozen=True):
     """A place whose rules no decision depends on; `row` is the first of them.
 
     `by` are the rows that decide instead, one for each place, the first row's first; `why` says in words what keeps
-    requests from an unreachable rule. Where only some rules of a place are written twice, `whole` is False.
+    requests from an unreachable rule. Where only some rules of a place are written twice, or contradicted, `whole` is
+    False.
     """
 
     kind: Redundancy
@@ -46,17 +50,24 @@ class Redundant(msgspec.Struct, frozen=True):
     whole: bool = True
 
 
-def find_redundant(bundle: Bundle, snapshot: Snapshot) -> list[Redundant]:
-    """The redundant places of all sections, in the order of their rows.
+class Redundancies(msgspec.Struct, frozen=True):
+    """The redundant places of all sections, in the order of their rows, and by section every row that no decision
+    depends on, those included whose place makes other rows that are needed."""
 
-    It takes the links of the bundle for all there are.
-    """
+    places: list[Redundant]
+    rows: dict[str, frozenset[int]]
+
+
+def find_redundant(bundle: Bundle, snapshot: Snapshot) -> Redundancies:
+    """What is redundant in a bundle. It takes the links of the bundle for all there are."""
     holders = {name: Holders(graph) for name, graph in snapshot.graphs.items()}
     grants = _grant_places(bundle) if bundle.form == "yaml" else None
-    found: list[Redundant] = []
-    for index in snapshot.sections.values():
-        found += _SectionReview(snapshot, index, holders, grants).find()
-    return found
+    places: list[Redundant] = []
+    rows: dict[str, frozenset[int]] = {}
+    for suffix, index in snapshot.sections.items():
+        found, rows[suffix] = _SectionReview(snapshot, index, holders, grants).find()
+        places += found
+    return Redundancies(places, rows)
 
 
 class _Grants(msgspec.Struct, frozen=True):
@@ -93,15 +104,15 @@ class _SectionReview:
         self._unreachable: dict[int, str] = {}
         self._places: dict[int, Place] = {}
 
-    def find(self) -> list[Redundant]:
-        """The redundant places, in the order of their first rows."""
+    def find(self) -> tuple[list[Redundant], frozenset[int]]:
+        """The redundant places, in the order of their first rows, and all redundant rows."""
         shapes = self._review_reach()
         if self._index.section.effect is Effect.DENY_OVERRIDE and len(self._unreachable) == len(self._table):
             # Without any rule such an effect denies instead of allowing.
-            return []
+            return [], frozenset()
         coverage = Coverage(self._snapshot, self._index, self._branches, shapes, self._forms)
         instead = self._replacements(coverage)
-        return list(self._tell(instead))
+        return list(self._tell(instead)), frozenset([*instead, *self._unreachable])
 
     def _review_reach(self) -> list[Shapes | None]:
         """The shapes of every row; None for one that no request reaches, which is remembered with the reason."""
@@ -191,18 +202,31 @@ class _SectionReview:
             return Redundant(Redundancy.UNREACHABLE, index, table, rows[0], why=self._unreachable[rows[0]])
         covered = [row for row in rows if row in instead]
         if len(covered) + sum(row in self._unreachable for row in rows) == len(rows):
-            twice = all(self._same(row, instead[row]) for row in covered)
-            kind = Redundancy.DUPLICATE if twice else Redundancy.SHADOWED
+            kinds = {self._relation(row, instead[row]) for row in covered}
+            kind = kinds.pop() if len(kinds) == 1 else Redundancy.SHADOWED
             by = {self._place(instead[row]): instead[row] for row in reversed(covered)}
             return Redundant(kind, index, table, covered[0], tuple(reversed(by.values())))
         if self._grants is not None and place in self._grants.single:
             for row in covered:
                 other = instead[row]
-                if self._same(row, other) and not table.rule(row).via and self._place(other) in self._grants.single:
-                    return Redundant(Redundancy.DUPLICATE, index, table, row, (other,), whole=False)
+                kind = self._relation(row, other)
+                written = not table.rule(row).via and self._place(other) in self._grants.single
+                if kind is not Redundancy.SHADOWED and written:
+                    return Redundant(kind, index, table, row, (other,), whole=False)
         return None
 
-    def _same(self, row: int, other: int) -> bool:
-        """Whether two rows are the same rule, come by the same way."""
+    def _relation(self, row: int, other: int) -> Redundancy:
+        """What a row is to one that decides instead: the same rule, come by the same way, the same with the other
+        effect, or neither."""
         one, two = self._table.rule(row), self._table.rule(other)
-        return (one.values, one.via) == (two.values, two.via)
+        if one.via != two.via:
+            return Redundancy.SHADOWED
+        if one.values == two.values:
+            return Redundancy.DUPLICATE
+        differing = {
+            field
+            for field, mine, its in zip(self._index.section.fields, one.values, two.values, strict=True)
+            if mine != its
+        }
+        # A priority says which of the two wins, and nothing about what they are for.
+        return Redundancy.CONTRADICTED if "eft" in differing and differing <= _NO_PART_OF_A_SET else Redundancy.SHADOWED

@@ -3,6 +3,8 @@
 import asyncio
 
 from authz_sidecar.engine import Counts, PolicyStatus
+from authz_sidecar.engine.refresh import Refreshed, Refresher, nobody_refreshes
+from authz_sidecar.engine.status import shadow_status
 from authz_sidecar.server.answering import Answering
 from authz_sidecar.server.settings import ServeSettings
 from authz_sidecar.transports.address import Address
@@ -15,8 +17,10 @@ class Alone:
 
     def __init__(self, settings: ServeSettings) -> None:
         self.status = PolicyStatus()
+        self.shadow = shadow_status()
         self.accepting = False
-        self._answering = Answering(settings, settings.grpc)
+        self.refresher: Refresher = nobody_refreshes
+        self._answering = Answering(settings, settings.grpc, self._refresh)
 
     @property
     def workers(self) -> int:
@@ -27,13 +31,26 @@ class Alone:
         """Listen, and return the address with the port that was taken; raises AddressError and TlsError."""
         return await self._answering.start()
 
-    async def load(self, fd: int, policy_version: str) -> None:
-        """Take the policy that was compiled into the file `fd`; raises TransferError."""
-        await self._answering.load(fd, policy_version)
+    async def load(self, fd: int, lineage_fd: int, policy_version: str) -> None:
+        """Take the policy that was compiled into the file `fd`, and what it contains from `lineage_fd`; raises
+        TransferError."""
+        await self._answering.load(fd, lineage_fd, policy_version)
 
-    async def rename(self, policy_version: str) -> None:
+    async def rename(self, lineage_fd: int, policy_version: str) -> None:
         """Serve the same policy under another version."""
-        self._answering.rename(policy_version)
+        self._answering.rename(lineage_fd, policy_version)
+
+    async def load_shadow(self, fd: int, policy_version: str) -> None:
+        """Take the candidate that was compiled into the file `fd`; raises TransferError."""
+        await self._answering.load_shadow(fd, policy_version)
+
+    async def rename_shadow(self, policy_version: str) -> None:
+        """The same candidate has another version."""
+        self._answering.rename_shadow(policy_version)
+
+    async def _refresh(self) -> Refreshed:
+        # Who does it is known only later.
+        return await self.refresher()
 
     async def counts(self) -> Counts:
         """What this process has counted."""

@@ -5,16 +5,23 @@ import gc
 import logging
 import time
 import weakref
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from authz_sidecar.compile.snapshot import Snapshot
-from authz_sidecar.compile.transfer import dismantle
+from authz_sidecar.compile.transfer import TransferError, dismantle
 from authz_sidecar.decide.decider import Decider
-from authz_sidecar.engine import Counts, Engine
-from authz_sidecar.server.log import decision_log
+from authz_sidecar.engine import Answer, Counts, Engine, Observer, ServedPolicy
+from authz_sidecar.engine.refresh import Refresher
+from authz_sidecar.server.decision_log import open_log
 from authz_sidecar.server.settings import ServeSettings
-from authz_sidecar.sources.build import read_built
+from authz_sidecar.server.shadow import open_shadow
+from authz_sidecar.sources.build import read_built, read_built_lineage
 from authz_sidecar.transports.address import Address
 from authz_sidecar.transports.grpc.server import GrpcServer
+from authz_sidecar.values import Request
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -29,15 +36,27 @@ STEPS_FREED_TO_SEARCH = 20
 class Answering:
     """Answers on `address`. Make it inside the event loop that it shall run on.
 
-    `shared` says that the port is shared with other processes, whose parent has taken it.
+    `shared` says that the port is shared with other processes, whose parent has taken it; `worker` is the number of
+    this one among them. `refresher` looks at the policies when a client asks for it.
     """
 
-    def __init__(self, settings: ServeSettings, address: Address, *, shared: bool = False) -> None:
-        self.engine = Engine(decision_log(settings.log))
+    def __init__(
+        self, settings: ServeSettings, address: Address, refresher: Refresher, *, worker: int = 0, shared: bool = False
+    ) -> None:
+        self._log = open_log(settings.decision_log, worker)
+        self._shadow = open_shadow(settings)
+        observers = [*([self._log.record] if self._log else []), *([self._shadow.observe] if self._shadow else [])]
+        self.engine = Engine(_all_of(observers))
         self._grace = settings.grace
         self._wait_for_policies = settings.wait_for_policies
         self._server = GrpcServer(
-            self.engine, settings.limits, address, settings.access, shared=shared, tls=settings.tls
+            self.engine,
+            settings.limits,
+            address,
+            settings.access,
+            shared=shared,
+            tls=settings.tls,
+            refresher=refresher if settings.refresh else None,
         )
         self._loop = asyncio.get_running_loop()
         self._loading = asyncio.Lock()
@@ -49,37 +68,63 @@ class Answering:
         # there may be none for long, health says so.
         return await self._server.start(accept=self._wait_for_policies)
 
-    async def load(self, fd: int, policy_version: str) -> None:
-        """Take the policy that was compiled into the file `fd`, while calls go on; raises TransferError.
+    async def load(self, fd: int, lineage_fd: int, policy_version: str) -> None:
+        """Take the policy that was compiled into the file `fd`, and the commits that it contains from `lineage_fd`,
+        while calls go on; raises TransferError.
 
         Python would search all that is read for garbage, again and again. So only what is young is searched meanwhile;
         then what was read is put out of sight, where it stays until the policy is replaced and taken apart.
         """
-        async with self._loading:
-            collecting = gc.isenabled()
-            gc.disable()
-            try:
-                snapshot = await _read(fd)
-                replaced = self.engine.load(snapshot, policy_version)
-                gc.collect(1)
-                gc.freeze()
-            finally:
-                if collecting:
-                    gc.enable()
+        lineage = read_built_lineage(lineage_fd)
+        replaced = await self._receive(fd, lambda snapshot: self.engine.load(snapshot, policy_version, lineage))
         self._server.health.set_serving(True)
         await self._server.accept()
         if replaced.decider is not None:
             # Calls that hold the replaced policy, such as a batch, finish on it.
             weakref.finalize(replaced.lease, self._retire, replaced.decider).atexit = False
 
-    def rename(self, policy_version: str) -> None:
+    async def _receive(self, fd: int, use: Callable[[Snapshot], T]) -> T:
+        """Read the snapshot in the file `fd` and give what `use` makes of it; raises TransferError."""
+        async with self._loading:
+            collecting = gc.isenabled()
+            gc.disable()
+            try:
+                used = use(await _read(fd))
+                gc.collect(1)
+                gc.freeze()
+            finally:
+                if collecting:
+                    gc.enable()
+        return used
+
+    async def load_shadow(self, fd: int, policy_version: str) -> None:
+        """Take the candidate that was compiled into the file `fd`, while calls go on; raises TransferError."""
+        shadow = self._shadow
+        if shadow is None:
+            raise TransferError("there is no shadow here")
+        replaced = await self._receive(fd, lambda snapshot: shadow.take(Decider(snapshot), policy_version))
+        if replaced is not None:
+            # Only the shadow used it, and on this loop.
+            self._begin_to_take_apart(replaced)
+
+    def rename_shadow(self, policy_version: str) -> None:
+        """The same candidate has another version."""
+        if self._shadow is not None:
+            self._shadow.rename(policy_version)
+
+    def rename(self, lineage_fd: int, policy_version: str) -> None:
         """Serve the same policy under another version."""
-        self.engine.rename(policy_version)
+        self.engine.rename(policy_version, read_built_lineage(lineage_fd))
 
     def counts(self) -> Counts:
         """What this process has counted until now."""
-        self.engine.counts.in_flight = self._server.in_flight
-        return self.engine.counts
+        counts = self.engine.counts
+        counts.in_flight = self._server.in_flight
+        if self._log is not None:
+            counts.logged, counts.log_dropped = self._log.written, self._log.dropped
+        if self._shadow is not None:
+            counts.shadow, counts.shadow_dropped = self._shadow.outcomes, self._shadow.dropped
+        return counts
 
     async def stop(self, stop_now: asyncio.Event) -> None:
         """Stop within the grace period, or as soon as `stop_now` is set."""
@@ -90,6 +135,8 @@ class Answering:
         if not stopping.done():
             await self._server.stop(0)
         await stopping
+        if self._log is not None:
+            await asyncio.to_thread(self._log.close)
 
     def _retire(self, decider: Decider) -> None:
         """Nobody uses the policy any more: free it bit by bit, since freeing a large one at once is a long pause."""
@@ -101,6 +148,18 @@ class Answering:
         task = self._loop.create_task(_take_apart(decider))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _all_of(observers: Sequence[Observer]) -> Observer | None:
+    """One observer that is all of these; None for none."""
+    if len(observers) < 2:
+        return next(iter(observers), None)
+
+    def observe(kind: str, request: Request, answer: Answer, policy: ServedPolicy, call_id: str) -> None:
+        for observer in observers:
+            observer(kind, request, answer, policy, call_id)
+
+    return observe
 
 
 async def _read(fd: int) -> Snapshot:

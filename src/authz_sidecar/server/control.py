@@ -3,11 +3,13 @@
 import asyncio
 import os
 import socket
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import msgspec
 
 from authz_sidecar.engine import Counts
+from authz_sidecar.engine.refresh import Refreshed
 from authz_sidecar.server.settings import ServeSettings
 from authz_sidecar.transports.address import Address
 
@@ -18,22 +20,48 @@ MAX_FILES = 8
 
 
 class Start(msgspec.Struct, tag=True, frozen=True):
-    """To a worker: serve so, on `address`."""
+    """To a worker: serve so, on `address`, as the one with this number."""
 
     settings: ServeSettings
     address: Address
+    number: int
 
 
 class Load(msgspec.Struct, tag=True, frozen=True):
-    """To a worker: take the policy in the file that comes with this."""
+    """To a worker: take the policy in the first file that comes with this; the second is its lineage."""
 
     policy_version: str
 
 
 class Rename(msgspec.Struct, tag=True, frozen=True):
-    """To a worker: the same policy has another version."""
+    """To a worker: the same policy has another version, and the lineage in the file that comes with this."""
 
     policy_version: str
+
+
+class LoadShadow(msgspec.Struct, tag=True, frozen=True):
+    """To a worker: take the candidate in the file that comes with this beside the policy that answers."""
+
+    policy_version: str
+
+
+class RenameShadow(msgspec.Struct, tag=True, frozen=True):
+    """To a worker: the same candidate has another version."""
+
+    policy_version: str
+
+
+class Refresh(msgspec.Struct, tag=True, frozen=True):
+    """From a worker: look at the policies now; the answer shall have this number."""
+
+    number: int
+
+
+class Answered(msgspec.Struct, tag=True, frozen=True):
+    """To a worker: what the look of this number came to."""
+
+    number: int
+    refreshed: Refreshed
 
 
 class Report(msgspec.Struct, tag=True, frozen=True):
@@ -60,7 +88,11 @@ class Counted(msgspec.Struct, tag=True, frozen=True):
     counts: Counts
 
 
-Message: TypeAlias = Start | Load | Rename | Report | Loaded | Listening | Counted
+Message: TypeAlias = (
+    Start | Load | Rename | LoadShadow | RenameShadow | Answered | Report | Refresh | Loaded | Listening | Counted
+)
+# How many files come with a message.
+FILES: dict[type, int] = {Load: 2, Rename: 1, LoadShadow: 1}
 _decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(Message)
 
 
@@ -72,21 +104,21 @@ class Channel:
         self._socket = end
         self._buffer = b""
         self._files: list[int] = []
-        self._messages: asyncio.Queue[tuple[Message, int] | None] = asyncio.Queue()
+        self._messages: asyncio.Queue[tuple[Message, tuple[int, ...]] | None] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(end.fileno(), self._read)
 
-    def send(self, message: Message, file: int = -1) -> None:
-        """Say something, with an open file if `file` is one; raises OSError if the other end is gone or stuck."""
+    def send(self, message: Message, files: Sequence[int] = ()) -> None:
+        """Say something, with open files as FILES has it; raises OSError if the other end is gone or stuck."""
         body = msgspec.json.encode(message)
         data = len(body).to_bytes(HEAD_BYTES) + body
-        sent = socket.send_fds(self._socket, [data], [file]) if file >= 0 else self._socket.send(data)
+        sent = socket.send_fds(self._socket, [data], files) if files else self._socket.send(data)
         if sent != len(data):
             raise BlockingIOError("the other end does not read")
 
-    async def receive(self) -> tuple[Message, int]:
-        """The next message and the file that came with it, which is the caller's to close (-1: none). Raises EOFError
-        once the other end is gone."""
+    async def receive(self) -> tuple[Message, tuple[int, ...]]:
+        """The next message and the files that came with it, which are the caller's to close. Raises EOFError once the
+        other end is gone."""
         item = await self._messages.get()
         if item is None:
             self._messages.put_nowait(None)
@@ -123,5 +155,7 @@ class Channel:
             message = _decoder.decode(self._buffer[HEAD_BYTES:size])
             self._buffer = self._buffer[size:]
             # Files come in the order of the messages that they belong to.
-            file = self._files.pop(0) if isinstance(message, Load) else -1
-            self._messages.put_nowait((message, file))
+            number = FILES.get(type(message), 0)
+            came = tuple(self._files[:number])
+            del self._files[:number]
+            self._messages.put_nowait((message, came))

@@ -7,12 +7,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from authz_sidecar.engine import Answer, ServedPolicy
-from authz_sidecar.engine.engine import DecisionLog
 from authz_sidecar.server.settings import LogSettings
-from authz_sidecar.values import Request
 
-decisions = logging.getLogger("authz_sidecar.decision")
 # The attributes of every record: what is not among them is a field that somebody gave.
 _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -55,40 +51,6 @@ def configure_log(settings: LogSettings) -> None:
     root.setLevel(settings.level.upper())
     for library in ("uvicorn", "asyncio", "grpc"):
         logging.getLogger(library).setLevel(logging.WARNING)
-
-
-def decision_log(settings: LogSettings) -> DecisionLog | None:
-    """What writes a line for each decision; None if nobody wants them."""
-    if not settings.decisions:
-        return None
-    decisions.setLevel(logging.INFO)
-    return _log_decision
-
-
-def _log_decision(request: Request, answer: Answer, policy: ServedPolicy, call_id: str) -> None:
-    """Attributes and context are left out: they may hold what a log must not."""
-    decision = answer.decision
-    fields = {
-        "allowed": decision.allowed,
-        "reason": decision.reason.label,
-        "subject": request.subject,
-        "action": request.action,
-        "object": request.object,
-        "company": request.company,
-        "owner": request.owner,
-        "rule": _place(request, answer, policy),
-        "policy_version": answer.policy_version,
-        "decision_id": answer.decision_id,
-        "request_id": call_id,
-    }
-    decisions.info("decision", extra={name: value for name, value in fields.items() if value != ""})
-
-
-def _place(request: Request, answer: Answer, policy: ServedPolicy) -> str:
-    row = answer.decision.rule
-    if row < 0 or policy.decider is None:
-        return ""
-    return str(policy.decider.snapshot.rules[request.section].span(row))
 
 
 def _escaped(text: str) -> str:

@@ -3,17 +3,23 @@
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 from authz_sidecar.compile.transfer import TransferError
+from authz_sidecar.engine.refresh import Refresher
 from authz_sidecar.server.early import EarlyBuild
 from authz_sidecar.server.feed import PolicyFeed, PolicyTaker
 from authz_sidecar.server.lifetime import Lifetime
 from authz_sidecar.server.settings import RefusedBundleError, ServeSettings, StartError
+from authz_sidecar.server.shadow_feed import ShadowFollower
 from authz_sidecar.sources.build import BuildError
+from authz_sidecar.sources.cache import CacheError
+from authz_sidecar.sources.credentials import Credentials, take_credentials
+from authz_sidecar.sources.source import DirectorySource, GitSource, PolicySource
 from authz_sidecar.transports.address import Address
 from authz_sidecar.transports.certificates import CertificateWatch, log_warnings
 from authz_sidecar.transports.http.app import SidecarView, build_app
@@ -26,6 +32,13 @@ class Answerers(PolicyTaker, SidecarView, Protocol):
     """Whoever answers checks: this process (`alone`), or a pool of workers (`supervisor`)."""
 
     accepting: bool
+    refresher: Refresher
+
+    async def load_shadow(self, fd: int, policy_version: str) -> None:
+        """Take the candidate that was compiled into the file `fd`; raises TransferError."""
+
+    async def rename_shadow(self, policy_version: str) -> None:
+        """The same candidate has another version."""
 
     async def start(self) -> Address:
         """Listen, and return the address with the port that was taken; raises AddressError, TlsError and StartError."""
@@ -41,10 +54,21 @@ async def serve(settings: ServeSettings, early: EarlyBuild | None, say: Callable
     """
     lifetime = Lifetime()
     watch = _watch_certificates(settings)
+    # They leave the environment before any process starts.
+    credentials = take_credentials(os.environ)
+    source = _source(settings, credentials)
     answerers = _answerers(settings)
-    feed = PolicyFeed(Path(settings.policies), settings.watch_interval, answerers, answerers.status)
+    answerers.status.max_staleness = settings.max_staleness
+    feed = PolicyFeed(source, answerers, answerers.status)
+    answerers.refresher = feed.refresh
+    shadow = ShadowFollower(settings, credentials, answerers)
+
+    def ask() -> None:
+        feed.ask()
+        shadow.ask()
+
     # As administrators expect, SIGHUP reads the policies anew.
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, feed.ask)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, ask)
     http = HttpServer(build_app(answerers, watch), settings.http, settings.grace, settings.access)
     http_address = await http.start()
     try:
@@ -54,11 +78,14 @@ async def serve(settings: ServeSettings, early: EarlyBuild | None, say: Callable
                 answerers.accepting = True
                 version = answerers.status.policy_version or "none"
                 say(f"ready grpc={grpc_address} http={http_address} policy_version={version}")
+                shadow.start()
                 await _follow(feed, lifetime)
         finally:
             answerers.accepting = False
+            await shadow.stop()
             await answerers.stop(lifetime.stop_now)
     finally:
+        source.close()
         # Last, so that `/readyz` says what is going on while calls finish.
         await http.stop()
 
@@ -71,6 +98,16 @@ def _watch_certificates(settings: ServeSettings) -> CertificateWatch | None:
     watch = CertificateWatch(settings.tls, quiet=True)
     log_warnings(watch.current)
     return watch
+
+
+def _source(settings: ServeSettings, credentials: Credentials | None) -> PolicySource:
+    """Where the policies come from; raises StartError."""
+    if settings.git is None:
+        return DirectorySource(Path(settings.policies), settings.watch_interval)
+    try:
+        return GitSource(settings.git, credentials)
+    except CacheError as error:
+        raise StartError(error.message, error.help) from error
 
 
 def _answerers(settings: ServeSettings) -> Answerers:

@@ -2,18 +2,43 @@
 
 import msgspec
 
+from authz_sidecar.server.log_sink import Rotation
 from authz_sidecar.sources.build import BuildReport
+from authz_sidecar.sources.source import GitSettings
 from authz_sidecar.transports.address import Address, SocketAccess
 from authz_sidecar.transports.certificates import TlsFiles
 from authz_sidecar.values.limits import Limits
 
 
 class LogSettings(msgspec.Struct, frozen=True):
-    """The form (`json` or `text`) and the least level of log lines, and whether each decision is one."""
+    """The form (`json` or `text`) and the least level of log lines."""
 
     form: str = "json"
     level: str = "info"
-    decisions: bool = False
+
+
+class DecisionLogSettings(msgspec.Struct, frozen=True):
+    """Where decisions are logged: beside the file `path`, as `log_sink` says, or to a stream ("": nowhere).
+
+    `sample` is the share of allowed requests that is logged. `attributes` says that attributes and context are, too;
+    `mask` names fields that are not, or with `mask_key` only as hashes (see `log_mask`).
+    """
+
+    path: str = ""
+    sample: float = 1.0
+    attributes: bool = False
+    mask: tuple[str, ...] = ()
+    mask_key: bytes = b""
+    rotation: Rotation = Rotation()
+
+
+class ShadowSettings(msgspec.Struct, frozen=True):
+    """The candidate beside the policy that answers: `text` names a directory or a revision ("": there is none), `git` a
+    repository. It decides the share `sample` of requests."""
+
+    text: str = ""
+    sample: float = 1.0
+    git: GitSettings | None = None
 
 
 class ServeSettings(msgspec.Struct, frozen=True):
@@ -21,7 +46,9 @@ class ServeSettings(msgspec.Struct, frozen=True):
 
     `grace` seconds are given to accepted calls once the server is told to stop. Each `watch_interval` seconds (0:
     never) the bundle is looked at. With `wait_for_policies` the server starts also where no bundle can be loaded yet.
-    With `tls` the gRPC port speaks TLS.
+    With `tls` the gRPC port speaks TLS. With `git` the policies are those of a repository, which `policies` names.
+    `refresh` lets clients ask for a look at the policies. Past `max_staleness` seconds without one (0: never) the
+    server is not ready.
     """
 
     policies: str
@@ -35,6 +62,11 @@ class ServeSettings(msgspec.Struct, frozen=True):
     limits: Limits = Limits()
     log: LogSettings = LogSettings()
     tls: TlsFiles | None = None
+    decision_log: DecisionLogSettings = DecisionLogSettings()
+    git: GitSettings | None = None
+    refresh: bool = True
+    max_staleness: float = 0.0
+    shadow: ShadowSettings = ShadowSettings()
 
 
 class StartError(Exception):

@@ -12,7 +12,23 @@ import time
 
 from authz_sidecar.compile.transfer import TransferError
 from authz_sidecar.engine import Counts, PolicyStatus
-from authz_sidecar.server.control import Channel, Counted, Listening, Load, Loaded, Rename, Report, Start
+from authz_sidecar.engine.refresh import Refreshed, Refresher, nobody_refreshes
+from authz_sidecar.engine.status import shadow_status
+from authz_sidecar.server.control import (
+    Answered,
+    Channel,
+    Counted,
+    Listening,
+    Load,
+    Loaded,
+    LoadShadow,
+    Refresh,
+    Rename,
+    RenameShadow,
+    Report,
+    Start,
+)
+from authz_sidecar.server.log_sink import STREAMS
 from authz_sidecar.server.settings import ServeSettings, StartError
 from authz_sidecar.transports.address import Address, AddressError, reserve_port
 
@@ -36,9 +52,10 @@ class WorkerGoneError(Exception):
 
 
 class Worker:
-    """One process that answers. Make it inside the event loop."""
+    """One process that answers, with its number. Make it inside the event loop. `refresher` looks at the policies when
+    a client of it asks for that."""
 
-    def __init__(self, settings: ServeSettings, address: Address) -> None:
+    def __init__(self, settings: ServeSettings, address: Address, number: int, refresher: Refresher) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             # In a group of its own: a key that interrupts the terminal's group is the supervisor's to handle.
@@ -46,7 +63,8 @@ class Worker:
                 # -P: see `sources.build`.
                 [sys.executable, "-P", "-m", MODULE, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
+                # The decision log may go there, and nothing else.
+                stdout=None if settings.decision_log.path in STREAMS else subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
                 process_group=0,
             )
@@ -54,23 +72,28 @@ class Worker:
         # Which of the supervisor's policies it answers from (0: none), and under which version.
         self.policy = 0
         self.policy_version = ""
+        # The same of the candidate, which it may refuse.
+        self.shadow = 0
+        self.shadow_version = ""
         self.listening: asyncio.Future[Listening] = asyncio.get_running_loop().create_future()
         self._channel = Channel(ours)
-        self._channel.send(Start(settings, address))
+        self._channel.send(Start(settings, address, number))
         # One question at a time: its answer is awaited before the next is put.
         self.asking = asyncio.Lock()
         self._answer: asyncio.Future[None] | None = None
         self._counted = asyncio.Event()
+        self._refresher = refresher
+        self._refreshing: set[asyncio.Task[None]] = set()
         self.gone = asyncio.ensure_future(self._listen())
 
-    async def ask(self, message: Load | Rename, file: int = -1) -> None:
+    async def ask(self, message: Load | Rename | LoadShadow | RenameShadow, *files: int) -> None:
         """Let it take a policy, or another version for the one it has, and wait until it has; raises TransferError
         and WorkerGoneError. Hold `asking` meanwhile."""
         answer = self._answer = asyncio.get_running_loop().create_future()
         try:
             if self.gone.done():
                 raise WorkerGoneError("it has ended")
-            self._channel.send(message, file)
+            self._channel.send(message, files)
             await asyncio.wait_for(answer, LOAD_SECONDS)
         except (OSError, TimeoutError) as error:
             raise WorkerGoneError(str(error) or "it does not answer") from error
@@ -94,8 +117,16 @@ class Worker:
         """Wait for its end and give back what it used; the exit code."""
         code = await asyncio.to_thread(self.process.wait)
         await self.gone
+        for task in self._refreshing:
+            task.cancel()
         self._channel.close()
         return code
+
+    async def _refresh(self, number: int) -> None:
+        refreshed = await self._refresher()
+        # It may have ended meanwhile, and its client with it.
+        with contextlib.suppress(OSError):
+            self._channel.send(Answered(number, refreshed))
 
     async def _listen(self) -> None:
         while True:
@@ -114,6 +145,10 @@ class Worker:
                         self._answer.set_exception(TransferError(message.problem))
                     else:
                         self._answer.set_result(None)
+                case Refresh():
+                    task = asyncio.create_task(self._refresh(message.number))
+                    self._refreshing.add(task)
+                    task.add_done_callback(self._refreshing.discard)
                 case Listening():
                     self.listening.set_result(message)
         gone = WorkerGoneError("it has ended")
@@ -128,17 +163,24 @@ class WorkerPool:
 
     def __init__(self, settings: ServeSettings) -> None:
         self.status = PolicyStatus()
+        self.shadow = shadow_status()
         self.accepting = False
         self.restarts = 0
+        self.refresher: Refresher = nobody_refreshes
         self._settings = settings
         self._address = settings.grpc
         self._holder: socket.socket | None = None
         self._running: dict[int, Worker] = {}
         self._lost = Counts()
-        # The current policy: its number (0: none yet), its file and its version.
+        # The current policy: its number (0: none yet), its file, and the file of its lineage with its version.
         self._policy = 0
         self._file = -1
+        self._lineage_file = -1
         self._policy_version = ""
+        # The same of the candidate.
+        self._shadow = 0
+        self._shadow_file = -1
+        self._shadow_version = ""
         self._stopping = asyncio.Event()
         self._keepers: list[asyncio.Task[None]] = []
 
@@ -166,18 +208,30 @@ class WorkerPool:
         await asyncio.gather(*started)
         return self._address
 
-    async def load(self, fd: int, policy_version: str) -> None:
-        """Let every worker take the policy in the file `fd`. It is kept for workers that start later."""
-        file = os.dup(fd)
-        if self._file >= 0:
-            os.close(self._file)
-        self._policy, self._file, self._policy_version = self._policy + 1, file, policy_version
+    async def load(self, fd: int, lineage_fd: int, policy_version: str) -> None:
+        """Let every worker take the policy in the file `fd`, and what it contains from `lineage_fd`. Both are kept for
+        workers that start later."""
+        self._file = _replace(self._file, fd)
+        self._lineage_file = _replace(self._lineage_file, lineage_fd)
+        self._policy, self._policy_version = self._policy + 1, policy_version
         await self._bring_all()
 
-    async def rename(self, policy_version: str) -> None:
+    async def rename(self, lineage_fd: int, policy_version: str) -> None:
         """Let every worker serve the same policy under another version."""
+        self._lineage_file = _replace(self._lineage_file, lineage_fd)
         self._policy_version = policy_version
         await self._bring_all()
+
+    async def load_shadow(self, fd: int, policy_version: str) -> None:
+        """Let every worker take the candidate in the file `fd`, which is kept for those that start later."""
+        self._shadow_file = _replace(self._shadow_file, fd)
+        self._shadow, self._shadow_version = self._shadow + 1, policy_version
+        await self._bring_shadows()
+
+    async def rename_shadow(self, policy_version: str) -> None:
+        """The same candidate has another version."""
+        self._shadow_version = policy_version
+        await self._bring_shadows()
 
     async def stop(self, stop_now: asyncio.Event) -> None:
         """End all workers: accepted calls finish within the grace period, or until `stop_now` is set."""
@@ -199,6 +253,10 @@ class WorkerPool:
         if self._holder is not None:
             self._holder.close()
 
+    async def _refresh(self) -> Refreshed:
+        # Who does it is known only later.
+        return await self.refresher()
+
     async def _keep(self, number: int, first: "asyncio.Future[None]") -> None:
         """Keep the worker of one number running, until the pool stops."""
         backoff = FIRST_BACKOFF_SECONDS
@@ -206,7 +264,7 @@ class WorkerPool:
             began = time.monotonic()
             code: int | None = None
             try:
-                worker = Worker(self._settings, self._address)
+                worker = Worker(self._settings, self._address, number, self._refresh)
             except OSError as error:
                 if not first.done():
                     first.set_exception(StartError(f"a worker cannot be started: {error.strerror}"))
@@ -240,6 +298,7 @@ class WorkerPool:
             if not first.done():
                 first.set_result(None)
             await self._bring(worker)
+            await self._bring_shadow(worker)
             await worker.gone
         except (AddressError, WorkerGoneError) as error:
             worker.signal(signal.SIGKILL)
@@ -262,13 +321,42 @@ class WorkerPool:
                 while (worker.policy, worker.policy_version) != (self._policy, self._policy_version):
                     policy, version = self._policy, self._policy_version
                     if worker.policy != policy:
-                        await worker.ask(Load(version), self._file)
+                        await worker.ask(Load(version), self._file, self._lineage_file)
                     else:
-                        await worker.ask(Rename(version))
+                        await worker.ask(Rename(version), self._lineage_file)
                     worker.policy, worker.policy_version = policy, version
         except (TransferError, WorkerGoneError) as error:
             logger.error("a worker did not take the policy: %s", error)
             worker.signal(signal.SIGKILL)
+
+    async def _bring_shadows(self) -> None:
+        listening = [worker for worker in self._running.values() if worker.listening.done()]
+        await asyncio.gather(*(self._bring_shadow(worker) for worker in listening))
+
+    async def _bring_shadow(self, worker: Worker) -> None:
+        """Bring a worker to the candidate that is current; one that cannot take it answers all the same."""
+        if worker.policy == 0:
+            # It is about to be ended.
+            return
+        async with worker.asking:
+            while (worker.shadow, worker.shadow_version) != (self._shadow, self._shadow_version):
+                shadow, version = self._shadow, self._shadow_version
+                try:
+                    if worker.shadow != shadow:
+                        await worker.ask(LoadShadow(version), self._shadow_file)
+                    else:
+                        await worker.ask(RenameShadow(version))
+                except (TransferError, WorkerGoneError) as error:
+                    logger.error("a worker did not take the shadow: %s", error)
+                worker.shadow, worker.shadow_version = shadow, version
+
+
+def _replace(kept: int, fd: int) -> int:
+    """A file of our own in the place of the one that was kept (-1: none)."""
+    copied = os.dup(fd)
+    if kept >= 0:
+        os.close(kept)
+    return copied
 
 
 def _start_error(error: Exception) -> Exception:

@@ -5,6 +5,7 @@ when that is gone.
 """
 
 import asyncio
+import itertools
 import logging
 import os
 import signal
@@ -14,8 +15,22 @@ import sys
 import uvloop
 
 from authz_sidecar.compile.transfer import TransferError
+from authz_sidecar.engine.refresh import Refreshed
 from authz_sidecar.server.answering import Answering
-from authz_sidecar.server.control import Channel, Counted, Listening, Load, Loaded, Rename, Report, Start
+from authz_sidecar.server.control import (
+    Answered,
+    Channel,
+    Counted,
+    Listening,
+    Load,
+    Loaded,
+    LoadShadow,
+    Refresh,
+    Rename,
+    RenameShadow,
+    Report,
+    Start,
+)
 from authz_sidecar.server.lifetime import Lifetime
 from authz_sidecar.server.log import configure_log
 from authz_sidecar.transports.address import AddressError
@@ -37,14 +52,15 @@ async def work(end: socket.socket) -> None:
     lifetime = Lifetime()
     # The supervisor's to handle.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    answering = Answering(first.settings, first.address, shared=True)
+    refreshes = _Refreshes(channel)
+    answering = Answering(first.settings, first.address, refreshes.refresh, worker=first.number, shared=True)
     try:
         await answering.start()
     except (AddressError, TlsError) as error:
         channel.send(Listening(error.message, error.help))
         return
     channel.send(Listening())
-    listening = asyncio.ensure_future(_obey(channel, answering))
+    listening = asyncio.ensure_future(_obey(channel, answering, refreshes))
     try:
         await lifetime.until_stop(listening)
     finally:
@@ -53,24 +69,57 @@ async def work(end: socket.socket) -> None:
         channel.close()
 
 
-async def _obey(channel: Channel, answering: Answering) -> None:
+class _Refreshes:
+    """Looks at the policies that clients of this worker have asked for: the supervisor takes them."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[Refreshed]] = {}
+
+    async def refresh(self) -> Refreshed:
+        """Have one taken, and wait for what comes of it."""
+        number = next(self._numbers)
+        answer = self._waiting[number] = asyncio.get_running_loop().create_future()
+        try:
+            self._channel.send(Refresh(number))
+            refreshed: Refreshed = await answer
+            return refreshed
+        finally:
+            del self._waiting[number]
+
+    def answer(self, message: Answered) -> None:
+        """The supervisor has answered."""
+        answer = self._waiting.get(message.number)
+        if answer is not None and not answer.done():
+            answer.set_result(message.refreshed)
+
+
+async def _obey(channel: Channel, answering: Answering, refreshes: _Refreshes) -> None:
     """Do what the supervisor says, until it is gone."""
     loading: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     loading.set_result(None)
     while True:
         try:
-            message, file = await channel.receive()
+            message, files = await channel.receive()
         except EOFError:
             logger.error("the supervisor is gone: finishing accepted calls")
             return
         match message:
-            case Load():
+            case Load() | LoadShadow():
                 # Beside the next messages: reading a large policy takes seconds, and counts are wanted meanwhile.
-                loading = asyncio.ensure_future(_load(channel, answering, message, file, loading))
+                loading = asyncio.ensure_future(_load(channel, answering, message, files, loading))
             case Rename():
                 await loading
-                answering.rename(message.policy_version)
+                answering.rename(files[0], message.policy_version)
+                os.close(files[0])
                 channel.send(Loaded(message.policy_version))
+            case RenameShadow():
+                await loading
+                answering.rename_shadow(message.policy_version)
+                channel.send(Loaded(message.policy_version))
+            case Answered():
+                refreshes.answer(message)
             case Report():
                 channel.send(Counted(answering.counts()))
             case _:
@@ -78,11 +127,19 @@ async def _obey(channel: Channel, answering: Answering) -> None:
 
 
 async def _load(
-    channel: Channel, answering: Answering, message: Load, file: int, before: "asyncio.Future[None]"
+    channel: Channel,
+    answering: Answering,
+    message: Load | LoadShadow,
+    files: tuple[int, ...],
+    before: "asyncio.Future[None]",
 ) -> None:
     await before
     try:
-        await answering.load(file, message.policy_version)
+        if isinstance(message, Load):
+            snapshot, lineage = files
+            await answering.load(snapshot, lineage, message.policy_version)
+        else:
+            await answering.load_shadow(files[0], message.policy_version)
     except TransferError as error:
         channel.send(Loaded(message.policy_version, str(error)))
     # The supervisor waits for an answer, whatever happens.
@@ -92,7 +149,8 @@ async def _load(
     else:
         channel.send(Loaded(message.policy_version))
     finally:
-        os.close(file)
+        for file in files:
+            os.close(file)
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from authz_sidecar.values import Diagnostic, Severity
+from authz_sidecar.values.lineage import Lineage
 
 if TYPE_CHECKING:
     from authz_sidecar.compile.snapshot import Snapshot
@@ -23,12 +24,22 @@ BACKGROUND_NICENESS = 10
 MODULE = "authz_sidecar.sources.builder"
 
 
+class CommitOrigin(msgspec.Struct, frozen=True):
+    """The bundle in `folder` ("" for the root) of a commit of the repository at exactly this path, of which nothing
+    needs to be checked out."""
+
+    repository: str
+    commit: str
+    folder: str
+
+
 class BuildReport(msgspec.Struct):
     """What compiling came to.
 
     `policy_version` and `digest` are of the files that were read ("" if they could not be read). `built` says that the
     snapshot was written, of `rules` rows; `unchanged` that it was not since it would be the one that is served.
-    `diagnostics` are the first findings, errors first; `errors` and `warnings` count all.
+    `diagnostics` are the first findings, errors first; `errors` and `warnings` count all. `unreadable` says why the
+    repository of a CommitOrigin did not give the files ("" if it did).
     """
 
     policy_version: str = ""
@@ -39,13 +50,14 @@ class BuildReport(msgspec.Struct):
     errors: int = 0
     warnings: int = 0
     diagnostics: list[Diagnostic] = []
+    unreadable: str = ""
 
     @property
     def why(self) -> str:
         """Why there is no snapshot, in one line: the first error, and how many more there are."""
         first = next((found for found in self.diagnostics if found.severity is Severity.ERROR), None)
         if first is None:
-            return "it could not be compiled"
+            return self.unreadable or "it could not be compiled"
         more = f" (and {self.errors - 1} more)" if self.errors > 1 else ""
         return f"{first.span}: {first.message}{more}"
 
@@ -55,27 +67,35 @@ class BuildError(Exception):
 
 
 class Build:
-    """A process that compiles the bundle at `path`. `result` waits for it; `close` ends it and drops its file."""
+    """A process that compiles a bundle. `result` waits for it; `close` ends it and drops its files.
 
-    def __init__(self, path: Path, known_digest: str = "", *, background: bool = False) -> None:
+    `fd` is the file of the snapshot, and `lineage_fd` that of the commits that it contains.
+    """
+
+    def __init__(self, origin: Path | CommitOrigin, known_digest: str = "", *, background: bool = False) -> None:
+        self.fd = self.lineage_fd = -1
         try:
             self.fd = _anonymous_file()
+            self.lineage_fd = _anonymous_file()
         except OSError as error:
+            self._close_files()
             raise BuildError(f"there is no room for a policy: {error.strerror}") from error
+        place = (str(origin),) if isinstance(origin, Path) else (origin.repository, origin.commit, origin.folder)
         # -P: a module of the current directory, which may be anybody's repository, must not stand in for one of ours.
-        command = [sys.executable, "-P", "-m", MODULE, str(self.fd), str(path), known_digest]
+        files = (self.fd, self.lineage_fd)
+        command = [sys.executable, "-P", "-m", MODULE, *map(str, files), known_digest, *place]
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own module
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                pass_fds=(self.fd,),
+                pass_fds=files,
                 # A key that interrupts the terminal's group is the server's to handle.
                 process_group=0,
             )
         except OSError as error:
-            os.close(self.fd)
+            self._close_files()
             raise BuildError(f"the compiling process cannot be started: {error.strerror}") from error
         if background:
             _yield_to_others(self._process.pid)
@@ -100,13 +120,22 @@ class Build:
             self._process.kill()
 
     def close(self) -> None:
-        """End the process if it still runs, and give its file back. Nobody waits in `result` any more."""
+        """End the process if it still runs, and give its files back. Nobody waits in `result` any more."""
         if self._process.poll() is None:
             self._process.kill()
             self._process.communicate()
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+        self._close_files()
+
+    def _close_files(self) -> None:
+        for fd in (self.fd, self.lineage_fd):
+            if fd >= 0:
+                os.close(fd)
+        self.fd = self.lineage_fd = -1
+
+
+def read_built_lineage(fd: int) -> Lineage:
+    """Read the lineage in the file `fd`: two megabytes at most."""
+    return Lineage.from_bytes(os.pread(fd, os.fstat(fd).st_size, 0))
 
 
 def read_built(fd: int) -> "Generator[None, None, Snapshot]":

@@ -14,11 +14,12 @@ import time
 from pathlib import Path
 from typing import TypeAlias
 
-from authz_sidecar.bundle.files import MAX_BUNDLE_BYTES, MAX_FILES, BundleFiles, is_known, is_policy, max_bytes
+from authz_sidecar.bundle.files import BundleFiles, is_known, is_policy, max_bytes
 from authz_sidecar.bundle.findings import Findings
 from authz_sidecar.bundle.text import size_problem
 from authz_sidecar.bundle.wording import quote
 from authz_sidecar.sources.identity import file_identity
+from authz_sidecar.sources.limits import BundleBounds, kind_problem, link_problem, name_problem, unreadable_problem
 from authz_sidecar.values.diagnostic import Diagnostic
 from authz_sidecar.values.span import Span
 
@@ -98,7 +99,7 @@ class _DirectoryReader:
         self._root = root
         self._findings = findings
         self._look_only = look_only
-        self._size = 0
+        self._bounds = BundleBounds(findings)
 
     def walk(self) -> None:
         """Visit every entry."""
@@ -111,28 +112,16 @@ class _DirectoryReader:
                     entries = sorted(listing, key=lambda entry: entry.name)
             except OSError as error:
                 self.seen[prefix] = (str(folder), _cause(error))
-                self._unreadable(prefix.rstrip("/") or ".", error)
+                unreadable_problem(prefix.rstrip("/") or ".", _cause(error), self._findings)
                 continue
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
-                if len(self.seen) >= MAX_FILES:
-                    self._findings.error(
-                        Span("."),
-                        "bundle-size",
-                        f"the bundle has more than {MAX_FILES:,} files and folders",
-                        "name the directory that holds the policies alone, or split the bundle",
-                    )
+                if not self._bounds.count():
                     return
                 name = prefix + entry.name
                 self.seen[name] = (entry.path, "")
-                if not name.isprintable() or "\\" in name:
-                    self._findings.error(
-                        Span(ascii(name)[1:-1]),
-                        "file-name",
-                        f"the name {quote(ascii(name)[1:-1])} is not plain UTF-8 text",
-                        "rename the file; names of a bundle are printable and hold no backslash",
-                    )
+                if name_problem(name, self._findings):
                     continue
                 real = self._real_path(entry, name)
                 if real is None:
@@ -142,11 +131,11 @@ class _DirectoryReader:
                     is_folder = stat.S_ISDIR(real.stat().st_mode) if entry.is_symlink() else entry.is_dir()
                 except OSError as error:
                     self.seen[name] = (str(real), _cause(error))
-                    self._unreadable(name, error)
+                    unreadable_problem(name, _cause(error), self._findings)
                     continue
                 if is_folder:
                     if real in above:
-                        self._link_problem(name, "leads back to a folder that holds it")
+                        link_problem(name, "leads back to a folder that holds it", self._findings)
                     else:
                         pending.append((name + "/", real, above | {real}))
                 elif is_policy(name):
@@ -160,11 +149,11 @@ class _DirectoryReader:
             real = path.resolve(strict=True)
         except (OSError, RuntimeError) as error:
             self.seen[name] = (entry.path, _cause(error))
-            self._link_problem(name, f"leads nowhere: {_cause(error)}")
+            link_problem(name, f"leads nowhere: {_cause(error)}", self._findings)
             return None
         # INVARIANT inside-the-directory: what decides is what the named directory holds.
         if not real.is_relative_to(self._root):
-            self._link_problem(name, "leads out of the bundle directory")
+            link_problem(name, "leads out of the bundle directory", self._findings)
             return None
         return real
 
@@ -185,60 +174,29 @@ class _DirectoryReader:
         except OSError as error:
             identity, is_socket = _identity(path)
             if is_socket:
-                self._kind_problem(name)
+                kind_problem(name, self._findings)
             else:
-                self._unreadable(name, error)
+                unreadable_problem(name, _cause(error), self._findings)
             return identity
         with os.fdopen(handle, "rb") as file:
             try:
                 facts = os.fstat(handle)
                 identity = file_identity(facts)
                 if not stat.S_ISREG(facts.st_mode):
-                    self._kind_problem(name)
+                    kind_problem(name, self._findings)
                     return identity
                 if facts.st_size > limit:
                     size_problem(facts.st_size, limit, name, self._findings)
                     return identity
-                self._size += facts.st_size
-                if self._size > MAX_BUNDLE_BYTES:
-                    self._findings.error(
-                        Span(name),
-                        "bundle-size",
-                        f"the bundle holds more than {MAX_BUNDLE_BYTES:,} bytes up to {quote(name)}",
-                        "split the bundle",
-                    )
+                if not self._bounds.take(name, facts.st_size):
                     return identity
                 data = file.read(facts.st_size + 1)
             except OSError as error:
-                self._unreadable(name, error)
+                unreadable_problem(name, _cause(error), self._findings)
                 return _identity(path)[0]
         self.torn = self.torn or len(data) != facts.st_size
         self.files[name] = data
         return identity
-
-    def _unreadable(self, name: str, error: OSError) -> None:
-        self._findings.error(
-            Span(name),
-            "file-unreadable",
-            f"{quote(name)} cannot be read: {_cause(error)}",
-            "let the user that runs the sidecar read it, or remove it from the bundle",
-        )
-
-    def _link_problem(self, name: str, what: str) -> None:
-        self._findings.error(
-            Span(name),
-            "file-link",
-            f"the symbolic link {quote(name)} {what}",
-            "replace the link by the file itself",
-        )
-
-    def _kind_problem(self, name: str) -> None:
-        self._findings.error(
-            Span(name),
-            "file-kind",
-            f"{quote(name)} is neither a file nor a directory",
-            "remove it; a bundle holds regular files only",
-        )
 
 
 def _identity(path: Path) -> tuple[Identity, bool]:

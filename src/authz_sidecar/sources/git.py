@@ -4,19 +4,14 @@ Only git's objects are read, with dulwich: no git program, no hooks and no filte
 """
 
 import hashlib
-import posixpath
-import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from authz_sidecar.bundle.files import is_policy
+from authz_sidecar.bundle.findings import Findings
+from authz_sidecar.sources.objects import blob_id
+from authz_sidecar.sources.repository import Repository
+from authz_sidecar.sources.tree import list_policies
 
-if TYPE_CHECKING:
-    from dulwich.objects import Tree
-    from dulwich.repo import Repo
-
-_MAX_LINKS = 8
 _DIRTY_DIGITS = 12
 
 
@@ -51,67 +46,21 @@ def bundle_digest(files: Mapping[str, bytes]) -> str:
 
 
 def _compare_with_head(path: Path, files: Mapping[str, bytes]) -> tuple[str, bool] | None:
-    """The current commit and whether its tree holds exactly `files` at `path`; None outside git."""
-    # Imported where needed: outside git it is never loaded.
-    from dulwich.errors import NotGitRepository
-    from dulwich.objects import Commit, Tree
-    from dulwich.repo import Repo
-
-    try:
-        repository = Repo.discover(str(path))
-    except NotGitRepository:
-        return None
-    with repository:
-        if repository.bare:
+    """The current commit and whether its tree holds exactly `files` at `path`; None outside git, where no commit
+    holds the folder, and in a bare repository."""
+    with Repository.open(path) as repository:
+        head = repository.head
+        if repository.root is None or head is None:
             return None
-        try:
-            head = repository.head()
-        except KeyError:
-            return None  # no commit yet
-        commit = repository[head]
-        if not isinstance(commit, Commit):
-            return None
-        inside = path.relative_to(Path(repository.path).resolve()).parts
-        folder = repository[commit.tree]
-        for part in inside:
-            if not isinstance(folder, Tree) or part.encode() not in folder:
-                return None  # not tracked
-            folder = repository[folder[part.encode()][1]]
-        if not isinstance(folder, Tree):
-            return None
-        tracked = {name: blob for name, blob in _walk(repository, folder, "") if is_policy(name)}
+        findings = Findings()
+        tracked = list_policies(repository.objects, head.tree, repository.folder(path), findings)
         if not tracked:
             return None
-        clean = tracked.keys() == files.keys() and all(
-            _same(repository, tracked, name, data) for name, data in files.items()
-        )
-        return head.decode("ascii"), clean
+        clean = not findings.refused and tracked.keys() == files.keys()
+        return head.id, clean and all(_same(place.id, files[name]) for name, place in tracked.items())
 
 
-def _walk(repository: "Repo", folder: "Tree", prefix: str) -> Iterator[tuple[str, tuple[int, bytes]]]:
-    """Every file below `folder`: its path, mode and object id."""
-    pending = [(folder, prefix)]
-    while pending:
-        tree, prefix = pending.pop()
-        for entry in tree.iteritems():
-            name = prefix + entry.path.decode("utf-8", "surrogateescape")
-            if stat.S_ISDIR(entry.mode):
-                below = repository[entry.sha]
-                pending.append((below, name + "/"))  # type: ignore[arg-type]  # a directory entry names a tree
-            else:
-                yield name, (entry.mode, entry.sha)
-
-
-def _same(repository: "Repo", tracked: Mapping[str, tuple[int, bytes]], name: str, data: bytes) -> bool:
-    """Whether the commit has `data` under `name`, following links inside the bundle as the reader did."""
-    for _ in range(_MAX_LINKS):
-        found = tracked.get(name)
-        if found is None:
-            return False
-        mode, sha = found
-        content: bytes = repository[sha].as_raw_string()
-        if not stat.S_ISLNK(mode):
-            # git may have written the line ends of the platform; the policies are the same.
-            return data == content or data.replace(b"\r\n", b"\n") == content
-        name = posixpath.normpath(posixpath.join(posixpath.dirname(name), content.decode()))
-    return False
+def _same(id: str, data: bytes) -> bool:
+    """Whether the blob `id` holds `data`."""
+    # git may have written the line ends of the platform; the policies are the same.
+    return blob_id(data, len(id)) == id or blob_id(data.replace(b"\r\n", b"\n"), len(id)) == id

@@ -29,12 +29,17 @@ class Sight(msgspec.Struct, frozen=True):
     """What one look saw. Two equal ones mean that nothing has changed between them.
 
     `entries` are the directory's, `head` the commit that is checked out, as git's files tell it; `locked` names git's
-    lock while git is writing the work tree ("" if it is not).
+    lock while git is writing the work tree ("" if it is not). `settled` says that nobody can be in the middle of
+    writing what was seen, as with a commit, which is `version`; `refused` says why that must not be served ("" if it
+    may).
     """
 
     entries: Any
     head: Any
-    locked: str
+    locked: str = ""
+    settled: bool = False
+    version: str = ""
+    refused: str = ""
 
 
 def look(path: Path) -> Sight:

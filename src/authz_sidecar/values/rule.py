@@ -74,6 +74,16 @@ class RuleTable:
         self._lines.append(line)
         self._columns_at.append(min(column, 65535))
 
+    def copy(self) -> "RuleTable":
+        """A table of the same rows, to which others can be added."""
+        made = RuleTable(self.ptype, self.width)
+        made.columns = [list(column) for column in self.columns]
+        made.files = list(self.files)
+        made._at = dict(self._at)
+        made._file_of, made._lines, made._columns_at = self._file_of[:], self._lines[:], self._columns_at[:]
+        made._via = dict(self._via)
+        return made
+
     def extend(self, columns: Sequence[list[str]], file_number: int, lines: Sequence[int]) -> None:
         """Add many rows at once, given by column, and the line of each; all are equally long
         (raises ValueError otherwise)."""

@@ -27,7 +27,8 @@ class Box(msgspec.Struct, frozen=True):
     """A set of requests of one subject: those whose company, type, id, action and owner are in these sets.
 
     `owner` may hold `SELF`, which stands for the subject. The company "" is the platform, the id "" an object without
-    id (create, or a question about a type), the owner "" nobody. `section` numbers the sections of a plain Casbin model.
+    id (create, or a question about a type), the owner "" nobody. `section` numbers the sections of a plain Casbin
+    model.
     """
 
     company: Texts = ANY
@@ -69,6 +70,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     (`role:CLERK`), identities, or empty for `Kind.ANYONE`. A change of a role is what somebody sees who holds that role
     and nothing else; `holders` are then the identities whose own access changes so because they hold it.
     An identity's change lists in `roles` the roles that it holds and that have the same change, if any.
+    A role's change has one subject. `names` is what the names of `Kind.ANYONE` are among, where patterns tell them
+    apart.
     """
 
     gained: bool
@@ -78,6 +81,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     causes: tuple[Cause, ...] = ()
     holders: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
+    names: Texts = ANY
 
 
 class Inexact(msgspec.Struct, frozen=True, kw_only=True):

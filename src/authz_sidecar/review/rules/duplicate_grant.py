@@ -41,4 +41,4 @@ def _find(material: Material) -> Iterator[Diagnostic]:
         yield Diagnostic(span, CODE, message, help, Severity.WARNING)
 
 
-RULE = LintRule(CODE, _find)
+RULE = LintRule(CODE, "Grant that is written twice", "0.1.0", _find, __doc__)

@@ -32,4 +32,4 @@ def _find(material: Material) -> Iterator[Diagnostic]:
             )
 
 
-RULE = LintRule(CODE, _find)
+RULE = LintRule(CODE, "Effect that allows what no rule denies", "0.1.0", _find, __doc__)

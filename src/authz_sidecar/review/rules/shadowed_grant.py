@@ -57,4 +57,4 @@ def _effect(found: Redundant, row: int) -> str:
     return found.table.columns[fields.index("eft")][row] if "eft" in fields else "allow"
 
 
-RULE = LintRule(CODE, _find)
+RULE = LintRule(CODE, "Grant that never decides", "0.1.0", _find, __doc__)

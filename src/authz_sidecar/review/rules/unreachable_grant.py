@@ -32,4 +32,4 @@ def _find(material: Material) -> Iterator[Diagnostic]:
         )
 
 
-RULE = LintRule(CODE, _find)
+RULE = LintRule(CODE, "Grant that no request can match", "0.1.0", _find, __doc__)

@@ -73,4 +73,4 @@ def _named(snapshot: Snapshot) -> Iterator[tuple[Span, str]]:
                 seen.add(name)
 
 
-RULE = LintRule(CODE, _find)
+RULE = LintRule(CODE, "Role that nobody holds", "0.1.0", _find, __doc__)

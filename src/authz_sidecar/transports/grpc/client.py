@@ -13,23 +13,28 @@ from google.protobuf import struct_pb2
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
-from authz_sidecar._proto.authz.v1 import check_pb2, explain_pb2
+from authz_sidecar._proto.authz.v1 import check_pb2, explain_pb2, policy_service_pb2
 from authz_sidecar._proto.authz.v1.authorization_service_pb2_grpc import AuthorizationServiceStub
+from authz_sidecar._proto.authz.v1.policy_service_pb2_grpc import PolicyServiceStub
 from authz_sidecar.engine import Answer
+from authz_sidecar.engine.refresh import Refreshed, RefreshOutcome
 from authz_sidecar.transports.address import Address
-from authz_sidecar.transports.grpc.errors import DETAILS_KEY
+from authz_sidecar.transports.grpc.errors import DETAILS_KEY, ErrorReason
 from authz_sidecar.values import Decision, Explanation, NearMiss, Reason, Request, Rule, Span, Violation
 
 # From here on not every whole number is a double, which is what a number of a Struct is.
 FIRST_INEXACT = 2**53
 _KNOWN_REASONS: dict[int, Reason] = {check_pb2.Reason.Value(f"REASON_{reason.name}"): reason for reason in Reason}
 
+_OUTCOMES: dict[int, RefreshOutcome] = {int(outcome): outcome for outcome in RefreshOutcome}
+
 
 class CallFailedError(Exception):
     """A call that was not answered: its status, and what the server says of it.
 
     `violations` are those of INVALID_ARGUMENT, their fields as `build_request` names them. `retry_after` says in how
-    many seconds the server may take the call; None where it does not say.
+    many seconds the server may take the call; None where it does not say. `serving` is the policy that it serves where
+    that is not the one that was asked for, else None.
     """
 
     def __init__(
@@ -38,12 +43,14 @@ class CallFailedError(Exception):
         message: str,
         violations: Sequence[Violation] = (),
         retry_after: float | None = None,
+        serving: str | None = None,
     ) -> None:
         super().__init__(f"{code.name}: {message}")
         self.code = code
         self.message = message
         self.violations = tuple(violations)
         self.retry_after = retry_after
+        self.serving = serving
 
 
 class InexactNumberError(Exception):
@@ -89,30 +96,44 @@ class SidecarClient:
     ) -> None:
         self._channel.close()
 
-    def check(self, request: Request) -> Answer:
-        """Ask for the decision; the time of the request is the server's. Raises InexactNumberError as well."""
-        message = check_message(request)
+    def check(self, request: Request, minimum: str = "") -> Answer:
+        """Ask for the decision; the time of the request is the server's. `minimum` is the commit that the policy must
+        contain ("": any policy does). Raises InexactNumberError as well."""
+        message = check_message(request, minimum)
         try:
             return read_answer(self._stub.Check(message, timeout=self._timeout))
         except grpc.RpcError as error:
             raise read_failure(error) from None
 
-    def explain(self, request: Request) -> tuple[Answer, Explanation]:
+    def explain(self, request: Request, minimum: str = "") -> tuple[Answer, Explanation]:
         """Ask for the decision and its grounds. Rules come without their row numbers, which are the server's own."""
-        message = explain_pb2.ExplainRequest(check=check_message(request))
+        message = explain_pb2.ExplainRequest(check=check_message(request, minimum))
         try:
             return read_explanation(self._stub.Explain(message, timeout=self._timeout))
         except grpc.RpcError as error:
             raise read_failure(error, inside="check.") from None
 
+    def refresh(self) -> Refreshed:
+        """Have the server look at its policies, and say what came of it."""
+        try:
+            answer = PolicyServiceStub(self._channel).Refresh(
+                policy_service_pb2.RefreshRequest(), timeout=self._timeout
+            )
+        except grpc.RpcError as error:
+            raise read_failure(error) from None
+        # A number that is not known is no good news.
+        outcome = _OUTCOMES.get(answer.outcome, RefreshOutcome.FAILED)
+        return Refreshed(outcome, answer.policy_version, answer.found_version, answer.why)
 
-def check_message(request: Request) -> check_pb2.CheckRequest:
+
+def check_message(request: Request, minimum: str = "") -> check_pb2.CheckRequest:
     """The message that asks a request; its `time` has no place there. Raises InexactNumberError."""
     message = check_pb2.CheckRequest(
         subject=request.subject,
         object=check_pb2.Object(type=request.type, id=request.id, company=request.company, owner=request.owner),
         action=request.action,
         section=request.section,
+        minimum_policy_version=minimum,
     )
     # An empty Struct says as much as none, and costs the server more.
     if request.object_attributes:
@@ -188,7 +209,7 @@ def read_failure(error: grpc.RpcError, inside: str = "") -> CallFailedError:
     if not isinstance(error, grpc.Call | grpc.aio.AioRpcError):
         return CallFailedError(grpc.StatusCode.UNKNOWN, str(error))
     violations: list[Violation] = []
-    retry_after = None
+    retry_after = serving = None
     # The two kinds of errors have metadata of two types, both of which are pairs.
     metadata: Any = error.trailing_metadata() or ()
     for key, value in metadata:
@@ -197,17 +218,19 @@ def read_failure(error: grpc.RpcError, inside: str = "") -> CallFailedError:
                 violations += [
                     Violation(found.field.removeprefix(inside), found.description) for found in kind.field_violations
                 ]
-            else:
+            elif isinstance(kind, error_details_pb2.RetryInfo):
                 retry_after = kind.retry_delay.ToMilliseconds() / 1000
-    return CallFailedError(error.code(), error.details() or "", violations, retry_after)
+            elif kind.reason == ErrorReason.POLICY_VERSION_NOT_CONTAINED:
+                serving = kind.metadata.get("policy_version", "")
+    return CallFailedError(error.code(), error.details() or "", violations, retry_after, serving)
 
 
 def _details(value: bytes) -> Iterator[Any]:
-    """The BadRequest and RetryInfo in a google.rpc.Status; what does not parse has none."""
+    """The BadRequest, RetryInfo and ErrorInfo in a google.rpc.Status; what does not parse has none."""
     try:
         details = status_pb2.Status.FromString(value).details
         for detail in details:
-            for kind in (error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()):
+            for kind in (error_details_pb2.BadRequest(), error_details_pb2.RetryInfo(), error_details_pb2.ErrorInfo()):
                 if detail.Unpack(kind):
                     yield kind
     except DecodeError:

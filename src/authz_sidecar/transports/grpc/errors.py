@@ -35,6 +35,7 @@ class ErrorReason(enum.StrEnum):
     TOO_MANY_WATCHES = "TOO_MANY_WATCHES"
     DEADLINE_PASSED = "DEADLINE_PASSED"
     SERVER_DRAINING = "SERVER_DRAINING"
+    POLICY_VERSION_NOT_CONTAINED = "POLICY_VERSION_NOT_CONTAINED"
     CREDENTIAL_NOT_SUPPORTED = "CREDENTIAL_NOT_SUPPORTED"
     ON_BEHALF_OF_NOT_SUPPORTED = "ON_BEHALF_OF_NOT_SUPPORTED"
     UNKNOWN_SERVICE = "UNKNOWN_SERVICE"
@@ -108,6 +109,19 @@ class InvalidCheckError(CallError):
 def not_supported(reason: ErrorReason, message: str) -> CallError:
     """What the sidecar cannot honour yet is refused, never ignored."""
     return CallError(grpc.StatusCode.UNIMPLEMENTED, message, reason)
+
+
+def version_not_contained(wanted: str, serving: str, complete: bool) -> CallError:
+    """The policy that is served does not contain the commit that a check asks for: it may later."""
+    message = "the policy that is served does not contain the commit of `minimum_policy_version`"
+    if not complete:
+        message += ", as far as its history is known here"
+    return CallError(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        message,
+        ErrorReason.POLICY_VERSION_NOT_CONTAINED,
+        metadata={"minimum_policy_version": wanted, "policy_version": serving},
+    )
 
 
 def malformed_message() -> CallError:

@@ -13,7 +13,7 @@ from google.protobuf.descriptor import FileDescriptor
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
-from authz_sidecar._proto.authz.v1 import authorization_service_pb2
+from authz_sidecar._proto.authz.v1 import authorization_service_pb2, policy_service_pb2
 from authz_sidecar.transports.grpc.methods import Call
 
 V1_SERVICE = "grpc.reflection.v1.ServerReflection"
@@ -32,7 +32,7 @@ def served_files() -> descriptor_pool.DescriptorPool:
             add(dependency)
         pool.AddSerializedFile(file.serialized_pb)
 
-    for module in (authorization_service_pb2, health_pb2, reflection_pb2):
+    for module in (authorization_service_pb2, policy_service_pb2, health_pb2, reflection_pb2):
         add(module.DESCRIPTOR)
     pool.AddSerializedFile(_describe_v1().SerializeToString())
     return pool

@@ -8,20 +8,23 @@ from google.protobuf.descriptor import MethodDescriptor
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
-from authz_sidecar._proto.authz.v1 import authorization_service_pb2
+from authz_sidecar._proto.authz.v1 import authorization_service_pb2, policy_service_pb2
 from authz_sidecar.engine import Engine
+from authz_sidecar.engine.refresh import Refresher
 from authz_sidecar.transports.address import Address, AddressError, SocketAccess, SocketFile, binding
 from authz_sidecar.transports.certificates import CertificateWatch, TlsFiles
 from authz_sidecar.transports.grpc.admission import Gate
 from authz_sidecar.transports.grpc.errors import ErrorReason
 from authz_sidecar.transports.grpc.health import HealthService
 from authz_sidecar.transports.grpc.methods import MethodTable
+from authz_sidecar.transports.grpc.policy_service import PolicyService
 from authz_sidecar.transports.grpc.reflection import V1_SERVICE, ReflectionService
 from authz_sidecar.transports.grpc.service import AuthorizationService
 from authz_sidecar.transports.grpc.tls import server_credentials
 from authz_sidecar.values.limits import Limits
 
 AUTHORIZATION = authorization_service_pb2.DESCRIPTOR.services_by_name["AuthorizationService"]
+POLICY = policy_service_pb2.DESCRIPTOR.services_by_name["PolicyService"]
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
 REFLECTION = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
 # Clients may ping once a second, also without a call in flight; the tenth is for clocks that are not quite even.
@@ -61,6 +64,8 @@ def server_options(limits: Limits, shared: bool) -> list[tuple[str, int]]:
     ]
 
 
+# Calls that wait for a look at the policies, of which one answers all.
+MAX_REFRESHES = 20
 # Before it stops a server waits for so long without a new call, and at most so long altogether.
 QUIET_SECONDS = 0.02
 SETTLE_SECONDS = 0.5
@@ -75,6 +80,7 @@ class _Gates:
         self.explanations = Gate(
             "explanations", limits.explanations, ErrorReason.TOO_MANY_CALLS, "explanations", self.calls
         )
+        self.refreshes = Gate("refreshes", MAX_REFRESHES, ErrorReason.TOO_MANY_CALLS, "refreshes")
         self.watches = Gate("watches", limits.watches, ErrorReason.TOO_MANY_WATCHES, "watches")
         # As many more: a flood of them is bounded, and none of the limits above keeps them out.
         self.probes = Gate("probes", limits.watches, ErrorReason.TOO_MANY_WATCHES, "probes")
@@ -82,13 +88,17 @@ class _Gates:
     @property
     def in_flight(self) -> int:
         """Calls that have been accepted and have not ended."""
-        return self.calls.in_flight + self.watches.in_flight + self.probes.in_flight
+        return self.calls.in_flight + self.refreshes.in_flight + self.watches.in_flight + self.probes.in_flight
 
     def deciding(self, method: MethodDescriptor) -> Gate:
         """The gate of a method of `AuthorizationService`."""
         if method.client_streaming:
             return self.streams
         return self.explanations if method.name == "Explain" else self.calls
+
+    def refreshing(self, method: MethodDescriptor) -> Gate:
+        """The gate of a method of `PolicyService`."""
+        return self.refreshes
 
     def watching(self, method: MethodDescriptor) -> Gate:
         """The gate of a method of health or reflection."""
@@ -99,7 +109,7 @@ class GrpcServer:
     """The services on one port. Make it inside the event loop that it shall run on.
 
     `shared` says that other processes listen on the port as well, whose parent has seen to it that it is theirs. With
-    `tls` it speaks TLS.
+    `tls` it speaks TLS. With `refresher` clients may have the policies looked at.
     """
 
     def __init__(
@@ -111,6 +121,7 @@ class GrpcServer:
         *,
         shared: bool = False,
         tls: TlsFiles | None = None,
+        refresher: Refresher | None = None,
     ) -> None:
         self._tls = tls
         self._address = address
@@ -121,13 +132,15 @@ class GrpcServer:
         self._begun = False
         self._engine = engine
         self._gates = gates = _Gates(limits)
-        self.health = HealthService((AUTHORIZATION.full_name,))
-        self._reflection = ReflectionService(
-            (AUTHORIZATION.full_name, HEALTH.full_name, V1_SERVICE, REFLECTION.full_name)
-        )
+        self._policies = None if refresher is None else PolicyService(refresher)
+        ours = (AUTHORIZATION.full_name,) if refresher is None else (AUTHORIZATION.full_name, POLICY.full_name)
+        self.health = HealthService(ours)
+        self._reflection = ReflectionService((*ours, HEALTH.full_name, V1_SERVICE, REFLECTION.full_name))
         self._service = AuthorizationService(engine, limits)
         methods = MethodTable(engine.counts, limits.message_bytes)
         methods.add(AUTHORIZATION, self._service, gates.deciding)
+        if self._policies is not None:
+            methods.add(POLICY, self._policies, gates.refreshing)
         methods.add(HEALTH, self.health, gates.watching)
         methods.add(REFLECTION, self._reflection, gates.watching)
         # The messages of v1 are those of v1alpha under another name.
@@ -173,6 +186,8 @@ class GrpcServer:
         self.health.drain()
         self._reflection.drain()
         self._service.drain()
+        if self._policies is not None:
+            self._policies.drain()
         grace -= await self._settle(min(grace, SETTLE_SECONDS))
         await self._server.stop(max(grace, 0.0))
         self._service.close()

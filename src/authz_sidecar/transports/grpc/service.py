@@ -14,11 +14,13 @@ from authz_sidecar.transports.grpc.errors import (
     InvalidCheckError,
     draining,
     too_long,
+    version_not_contained,
 )
 from authz_sidecar.transports.grpc.filter_conversion import filter_message, read_filter
 from authz_sidecar.transports.grpc.methods import Call
 from authz_sidecar.values import Decision, Explanation, Reason, Request, Violation
 from authz_sidecar.values.limits import Limits
+from authz_sidecar.values.lineage import is_commit
 
 # Items of a batch that are decided before other calls get their turn.
 BATCH_TURN = 64
@@ -44,6 +46,8 @@ class AuthorizationService:
         """Decide one request."""
         policy = self._engine.snapshot_state
         request = read_check(message, self._clock())
+        if minimum := message.minimum_policy_version:
+            require_version(minimum, policy)
         answer = self._engine.check(request, policy, call.id)
         if answer.decision.reason is _INVALID:
             raise InvalidCheckError(_violations(request, answer.decision, policy))
@@ -84,8 +88,10 @@ class AuthorizationService:
         policy = self._engine.snapshot_state
         try:
             request = read_check(message.check, self._clock())
+            if minimum := message.check.minimum_policy_version:
+                require_version(minimum, policy)
             explanation = await self._explain(request, policy)
-            answer = self._engine.answer(explanation.decision, policy)
+            answer = self._engine.explained(request, explanation.decision, policy, call.id)
             if answer.decision.reason is _INVALID:
                 raise InvalidCheckError(_violations(request, answer.decision, policy))
         except InvalidCheckError as error:
@@ -98,7 +104,7 @@ class AuthorizationService:
         """Say which objects of a type the subject may act on."""
         policy = self._engine.snapshot_state
         asked = read_filter(message, self._clock())
-        answer = self._engine.filter(asked, policy)
+        answer = self._engine.filter(asked, policy, call.id)
         if answer.filter.reason is _INVALID and policy.decider is not None:
             raise InvalidCheckError(policy.decider.violations(asked.request))
         return filter_message(answer)
@@ -143,6 +149,8 @@ class AuthorizationService:
         """One of many: what is invalid in it is said in its place."""
         try:
             request = read_check(message, now)
+            if minimum := message.minimum_policy_version:
+                require_version(minimum, policy)
         except InvalidCheckError as error:
             return self._encoder.check(self._engine.refuse(error.message, policy), error.violations)
         answer = self._engine.check(request, policy, call.id)
@@ -150,6 +158,15 @@ class AuthorizationService:
 
 
 _INVALID = Reason.INVALID_REQUEST
+
+
+def require_version(minimum: str, policy: ServedPolicy) -> None:
+    """Raises CallError unless the policy contains the commit `minimum`, and InvalidCheckError if that is no commit."""
+    if not is_commit(minimum):
+        description = "minimum_policy_version is not a commit in full: 40 hexadecimal digits in lower case"
+        raise InvalidCheckError([Violation("minimum_policy_version", description)])
+    if not policy.lineage.holds(minimum):
+        raise version_not_contained(minimum, policy.policy_version, policy.lineage.complete)
 
 
 def _violations(request: Request, decision: Decision, policy: ServedPolicy) -> tuple[Violation, ...]:

@@ -5,6 +5,7 @@ since; `/metrics` has the counts in the form of Prometheus.
 """
 
 import datetime as dt
+import time
 from typing import Any, Protocol
 
 from starlette.applications import Starlette
@@ -27,6 +28,10 @@ class SidecarView(Protocol):
     @property
     def status(self) -> PolicyStatus:
         """What is served, and what was refused."""
+
+    @property
+    def shadow(self) -> PolicyStatus:
+        """The same of the candidate beside it."""
 
     @property
     def accepting(self) -> bool:
@@ -52,11 +57,12 @@ def build_app(view: SidecarView, certificates: CertificateWatch | None = None) -
 
     async def readyz(_request: Request) -> JSONResponse:
         status = view.status
-        if view.accepting and status.policy_version and view.workers:
+        now = time.time()
+        if view.accepting and status.policy_version and view.workers and not status.is_stale(now):
             body: dict[str, Any] = {"status": "ready", "policy_version": status.policy_version}
             code = 200
         else:
-            body, code = {"status": "not ready", "why": _why_not(view)}, UNAVAILABLE
+            body, code = {"status": "not ready", "why": _why_not(view, now)}, UNAVAILABLE
         if status.refused is not None:
             body["refused"] = {
                 "policy_version": status.refused.policy_version,
@@ -64,6 +70,8 @@ def build_app(view: SidecarView, certificates: CertificateWatch | None = None) -
                 "since": _rfc3339(status.refused.since),
             }
             body["detail"] = status.sentence
+        if status.unseen:
+            body["unseen"] = {"why": status.unseen, "staleness_seconds": round(status.staleness(now), 1)}
         if status.waiting:
             body["waiting"] = status.waiting
         return JSONResponse(body, code, headers=NO_STORE)
@@ -76,15 +84,17 @@ def build_app(view: SidecarView, certificates: CertificateWatch | None = None) -
         if certificates is not None:
             certificates.look()
             expires = certificates.current.ends
-        text = metrics_text(await view.counts(), view.status, view.workers, view.restarts, expires)
+        text = metrics_text(await view.counts(), view.status, view.shadow, view.workers, view.restarts, expires)
         return Response(text, media_type=METRICS_TYPE, headers=NO_STORE)
 
     return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)])
 
 
-def _why_not(view: SidecarView) -> str:
+def _why_not(view: SidecarView, now: float) -> str:
     if not view.status.policy_version:
         return "no policy is loaded"
+    if view.accepting and view.status.is_stale(now):
+        return f"the policies have not been seen for {view.status.staleness(now):.0f} s"
     return "the server is starting or stopping" if not view.accepting else "no worker answers"
 
 

@@ -24,6 +24,7 @@ from authz_sidecar.values import Reason
 def metrics_text(
     counts: Counts,
     status: PolicyStatus,
+    candidate: PolicyStatus,
     workers: int,
     restarts: int,
     expires: dt.datetime | None = None,
@@ -31,7 +32,7 @@ def metrics_text(
 ) -> bytes:
     """All metrics of a sidecar. Their labels are names of ours and current policy versions, so that there are few.
 
-    `expires` is the end of the certificate that new connections get.
+    `candidate` is the policy in the shadow, and `expires` the end of the certificate that new connections get.
     """
     registry = CollectorRegistry(auto_describe=False)
     ProcessCollector(registry=registry)
@@ -41,6 +42,7 @@ def metrics_text(
             [
                 *_of_counts(counts),
                 *_of_policy(status, clock()),
+                *_of_shadow(candidate),
                 *_of_workers(workers, restarts),
                 *_of_certificate(expires),
             ]
@@ -80,6 +82,19 @@ def _of_counts(counts: Counts) -> Iterator[Metric]:
         refused.add_metric((limit,), number)
     yield refused
     yield GaugeMetricFamily("authz_calls_in_flight", "Accepted calls that have not ended.", value=counts.in_flight)
+    yield CounterMetricFamily("authz_decision_log_written", "Lines of the decision log.", value=counts.logged)
+    yield CounterMetricFamily(
+        "authz_decision_log_dropped", "Decisions that should have been in it.", value=counts.log_dropped
+    )
+    shadow = CounterMetricFamily(
+        "authz_shadow_decisions", "Decisions of the shadow policy against those served.", labels=("outcome",)
+    )
+    for outcome, number in counts.shadow.items():
+        shadow.add_metric((outcome,), number)
+    yield shadow
+    yield CounterMetricFamily(
+        "authz_shadow_dropped", "Decisions that the shadow policy had no time for.", value=counts.shadow_dropped
+    )
 
 
 def _of_policy(status: PolicyStatus, now: float) -> Iterator[Metric]:
@@ -110,6 +125,27 @@ def _of_policy(status: PolicyStatus, now: float) -> Iterator[Metric]:
     yield refused
     yield GaugeMetricFamily(
         "authz_policy_reload_duration_seconds", "How long the newest reload took.", value=status.seconds
+    )
+    yield GaugeMetricFamily(
+        "authz_policy_staleness_seconds",
+        "How long ago the directory or the repository of the policies was seen; 0 before the first policy.",
+        value=status.staleness(now),
+    )
+    looks = CounterMetricFamily("authz_policy_looks", "Looks at it.", labels=("outcome",))
+    for outcome, number in status.looks.items():
+        looks.add_metric((outcome,), number)
+    yield looks
+
+
+def _of_shadow(candidate: PolicyStatus) -> Iterator[Metric]:
+    named = InfoMetricFamily("authz_shadow_policy", "The candidate that decides beside the policy that answers.")
+    if candidate.policy_version:
+        named.add_metric((), {"policy_version": candidate.policy_version})
+    yield named
+    yield GaugeMetricFamily(
+        "authz_shadow_refused",
+        "1 while the newest candidate cannot be had.",
+        value=int(candidate.refused is not None or bool(candidate.unseen)),
     )
 
 

@@ -128,6 +128,7 @@ class CheckRequest(_message.Message):
     CONTEXT_FIELD_NUMBER: _builtins.int
     SUBJECT_ATTRIBUTES_FIELD_NUMBER: _builtins.int
     SECTION_FIELD_NUMBER: _builtins.int
+    MINIMUM_POLICY_VERSION_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
     """Identity that asks. Exactly one of subject and credential is set. It does not begin with "role:"."""
     action: _builtins.str
@@ -138,6 +139,11 @@ class CheckRequest(_message.Message):
     """User that a service account impersonates."""
     section: _builtins.str
     """Which numbered sections of a plain Casbin model decide: "2" means r2, p2, e2 and m2. Empty means r, p, e and m."""
+    minimum_policy_version: _builtins.str
+    """Commit (40 hexadecimal digits) that the policy must contain: be made from it, or from one that comes after it. Where it
+    does not, the call ends with FAILED_PRECONDITION; so does a batch or a stream with such a check. Empty asks for
+    nothing.
+    """
     @_builtins.property
     def object(self) -> Global___Object:
         """What the subject wants to act on."""
@@ -161,10 +167,11 @@ class CheckRequest(_message.Message):
         context: _struct_pb2.Struct | None = ...,
         subject_attributes: _struct_pb2.Struct | None = ...,
         section: _builtins.str = ...,
+        minimum_policy_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "object", b"object", "subject_attributes", b"subject_attributes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "context", b"context", "credential", b"credential", "object", b"object", "on_behalf_of", b"on_behalf_of", "section", b"section", "subject", b"subject", "subject_attributes", b"subject_attributes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "context", b"context", "credential", b"credential", "minimum_policy_version", b"minimum_policy_version", "object", b"object", "on_behalf_of", b"on_behalf_of", "section", b"section", "subject", b"subject", "subject_attributes", b"subject_attributes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

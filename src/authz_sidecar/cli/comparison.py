@@ -1,0 +1,162 @@
+"""Two sides of a comparison, read and compiled for a command, with exported identities beside both if there are any."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from authz_sidecar.bundle.findings import Findings
+from authz_sidecar.cli.findings import count_line, finding_lines
+from authz_sidecar.cli.loading import CompiledBundle, compile_loaded, require_compiled
+from authz_sidecar.cli.place import Places, require_directory
+from authz_sidecar.cli.progress import Progress
+from authz_sidecar.cli.terminal import CommandError, Terminal
+from authz_sidecar.review.report.access_report import Side
+from authz_sidecar.sources.load import LoadedBundle
+from authz_sidecar.sources.objects import RepositoryError
+from authz_sidecar.sources.repository import Repository
+from authz_sidecar.sources.side import DirectorySide, RevisionSide, find_side
+from authz_sidecar.values import Severity
+
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+class ComparedSide(msgspec.Struct, frozen=True):
+    """One side: `compiled` is None where it has no policy. `side` is what reports say of it."""
+
+    compiled: CompiledBundle | None
+    side: Side
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """Both sides, what is to be said about them, and the kinds (`user`, `service_account`) of exported identities."""
+
+    base: ComparedSide
+    head: ComparedSide
+    notes: tuple[str, ...] = ()
+    kinds: Mapping[str, str] = {}
+
+
+class _Found(msgspec.Struct, frozen=True):
+    """A side before its bundle is compiled; `loaded` is None where it has no policy. `root` is where its files stand,
+    `name` what messages call it and `called` what the user did."""
+
+    at: DirectorySide | RevisionSide
+    loaded: LoadedBundle | None
+    root: Path
+    name: str
+    called: str
+
+
+def read_comparison(
+    terminal: Terminal, base: str, head: str | None, policies: Path, *, identities: Path | None, links: bool
+) -> Comparison:
+    """Read and compile both sides: revisions, or directories, as `sources.side` tells them apart; None for `head` is
+    the directory `policies` as it is. A base without that folder is one without policy. `links` says whether reports
+    will link to lines of commits.
+
+    Raises CommandError, after the findings were shown, where a side or the identities file has errors.
+    """
+    try:
+        found = [_find(terminal, base, policies, True), _find(terminal, head, policies, False)]
+        notes: list[str] = []
+        if found[0].loaded is None:
+            notes.append(f"`{base}` has no policies in `{policies}`: everything in them is new")
+        kinds: Mapping[str, str] = {}
+        outside: frozenset[str] = frozenset()
+        if identities is not None:
+            found, told, kinds, file = _with_identities(terminal, found, identities)
+            notes += told
+            outside = frozenset((file,))
+        sides = [_compile(terminal, one, outside, links) for one in found]
+    except RepositoryError as error:
+        raise CommandError(terminal, (error.message, error.help)) from None
+    return Comparison(base=sides[0], head=sides[1], notes=tuple(notes), kinds=kinds)
+
+
+def _find(terminal: Terminal, text: str | None, policies: Path, may_lack: bool) -> _Found:
+    at = find_side(text, policies)
+    with Progress(terminal) as progress:
+        progress.step(f"reading {text or policies}")
+        if isinstance(at, DirectorySide):
+            require_directory(terminal, at.path)
+            return _Found(at, at.load(), at.path, str(at.path), text or str(at.path))
+        name = f"{at.commit[:12]}:{at.folder or '.'}"
+        with Repository.open(policies) as repository:
+            if may_lack and repository.tree(at.commit, at.folder) is None:
+                return _Found(at, None, policies, name, text or name)
+        return _Found(at, at.load(), policies, name, text or name)
+
+
+def _with_identities(
+    terminal: Terminal, found: list[_Found], path: Path
+) -> tuple[list[_Found], list[str], Mapping[str, str], str]:
+    """The sides with the identities of a file beside their own, notes, kinds of identities, and the file's name."""
+    from authz_sidecar.bundle.identities import MAX_BYTES, parse_identities
+    from authz_sidecar.bundle.identity_merge import merge_identities
+
+    # No file of a bundle is called so.
+    file = str(path) if "/" in str(path) else f"./{path}"
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise CommandError(terminal, (f"`{path}` is larger than {MAX_BYTES:,} bytes", "export fewer identities"))
+        data = path.read_bytes()
+    except OSError as error:
+        problem = f"cannot read `{path}`: {(error.strerror or 'unknown reason').lower()}"
+        raise CommandError(terminal, (problem, "`--identities` names an exported identities file")) from None
+    findings = Findings()
+    content = parse_identities(data, file, findings)
+    diagnostics = findings.sorted()
+    bundles = {
+        at: one.loaded.bundle
+        for at, one in enumerate(found)
+        if one.loaded is not None and one.loaded.bundle is not None
+    }
+    notes: list[str] = []
+    if content is not None:
+        names = ("base", "head")
+        merged, problems = merge_identities(content, [(names[at], bundle) for at, bundle in bundles.items()])
+        diagnostics += problems
+        found = list(found)
+        for at, result in zip(bundles, merged, strict=True):
+            loaded = found[at].loaded
+            if loaded is not None:
+                replaced = msgspec.structs.replace(loaded, bundle=result.bundle)
+                found[at] = msgspec.structs.replace(found[at], loaded=replaced)
+            notes += result.notes
+    errors = [finding for finding in diagnostics if finding.severity is Severity.ERROR]
+    if content is None or errors:
+        places = Places(Path(), {file: data})
+        for diagnostic in diagnostics:
+            terminal.note(*finding_lines(diagnostic, places))
+        raise CommandError(terminal, (f"`{path}` cannot be used: {count_line(errors)}", ""))
+    if diagnostics:
+        notes.append(f"{count_line(diagnostics)} in the identities file, which a bundle would show")
+    return found, notes, {record.id: record.kind for record in content.identities}, file
+
+
+def _compile(terminal: Terminal, found: _Found, outside: frozenset[str], links: bool) -> ComparedSide:
+    at = found.at
+    shown = Places(found.root, {}).path("")
+    side = Side(name=found.called, folder="" if shown == "." else shown, outside=outside)
+    commit = at.commit if isinstance(at, RevisionSide) else ""
+    if found.loaded is None:
+        return ComparedSide(None, msgspec.structs.replace(side, commit=commit))
+    see = f"see `authz-sidecar lint {found.root}`" if isinstance(at, DirectorySide) else ""
+    with Progress(terminal) as progress:
+        read = compile_loaded(found.loaded, progress, found.root, at.files)
+    compiled = require_compiled(terminal, read, found.name, see)
+    path = ""
+    if isinstance(at, RevisionSide):
+        path = at.folder
+    elif links and _COMMIT.fullmatch(compiled.policy_version):
+        commit = compiled.policy_version
+        with Repository.open(at.path) as repository:
+            path = repository.folder(at.path)
+    return ComparedSide(
+        compiled,
+        msgspec.structs.replace(
+            side, policy_version=compiled.policy_version, bundle=compiled.bundle, commit=commit, path=path
+        ),
+    )

@@ -1,0 +1,119 @@
+"""`authz-sidecar unused`: grants that no logged decision needed."""
+
+import json
+import re
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import click
+
+from authz_sidecar.bundle.wording import counted
+from authz_sidecar.cli.instant import parse_instant
+from authz_sidecar.cli.loading import end, require_bundle
+from authz_sidecar.cli.log_reading import read_logs, require_decisions, require_logs
+from authz_sidecar.cli.option import color_option, format_option, policies_option
+from authz_sidecar.cli.progress import Progress
+from authz_sidecar.cli.terminal import WARNING, Terminal
+from authz_sidecar.review.grant_use import UseCounter
+from authz_sidecar.review.logged_requests import LogFacts, LogReader
+from authz_sidecar.review.material import Material
+from authz_sidecar.review.report.grant_use import use_markdown, use_object, use_text
+from authz_sidecar.review.report.log_facts import short_time
+
+UNUSED = 1
+# A log that covers less of the period than this is warned about.
+ENOUGH = 0.9
+_PERIOD = re.compile(r"(\d{1,6})([smhdw])", re.ASCII)
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+EXAMPLES = """\b
+Examples:
+  authz-sidecar unused --log decisions.20260131T000000000000Z.0.jsonl --since 90d
+  authz-sidecar unused --log today.jsonl --log yesterday.jsonl.gz --format markdown
+"""
+
+
+class SinceType(click.ParamType[float]):
+    """`90d` (also `s`, `m`, `h` and `w`) or an RFC 3339 time, as seconds since 1970-01-01 UTC."""
+
+    name = "PERIOD"
+
+    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read `value`; fails as click does."""
+        if isinstance(value, float):
+            return value
+        period = _PERIOD.fullmatch(value)
+        if period:
+            return max(0.0, time.time() - int(period[1]) * _SECONDS[period[2]])
+        try:
+            return parse_instant(value)
+        except click.BadParameter:
+            self.fail(
+                f"`{value}` is neither a period such as `90d` nor a time such as `2026-01-31T12:00:00Z`", param, ctx
+            )
+
+
+@click.command(name="unused", epilog=EXAMPLES)
+@click.option("--log", "logs", multiple=True, required=True, metavar="LOG", help="A decision log; further may follow.")
+@click.argument("more", metavar="[LOG…]", nargs=-1)
+@click.option(
+    "--since", type=SinceType(), metavar="PERIOD", help="Only decisions of the last `90d`, or since an RFC 3339 time."
+)
+@policies_option
+@format_option("text", "json", "markdown")
+@color_option
+def command(
+    logs: tuple[str, ...], more: tuple[str, ...], since: float | None, policies: Path, form: str, color: str
+) -> None:
+    """Show the grants that no decision of the logs needed, by role.
+
+    The logged requests are decided anew by the policy as it is; a grant that decides none of them is unused, and all
+    that are unused can be taken away together without changing what is decided of any. Logs are files, plain or
+    compressed by gzip; `-` is standard input. Exits 0 when every grant is used, 1 when some are not, 2 when that cannot
+    be told.
+    """
+    terminal = Terminal(color)
+    logs = (*logs, *more)
+    require_logs(terminal, logs)
+    compiled = require_bundle(terminal, policies)
+    material = Material(compiled.bundle, compiled.snapshot)
+    begin = "" if since is None else _text(since)
+    reader = LogReader(material.decider, begin)
+    counter = UseCounter(material)
+    with Progress(terminal) as progress:
+        for lines, torn in read_logs(terminal, logs, progress):
+            for replayed in reader.read(lines, torn=torn):
+                counter.add(replayed)
+    facts = reader.facts
+    require_decisions(terminal, facts)
+    period, share = _covered(facts, since)
+    if share < ENOUGH:
+        terminal.note((("warning:", WARNING), f" the log covers {share:.0%} of the time that was asked for: {period}"))
+    report = counter.report(compiled.policy_version, facts)
+    if form == "json":
+        asked = {"since": begin or None, "covered": round(share, 4)}
+        terminal.result((json.dumps(use_object(report) | asked, indent=2),))
+    else:
+        terminal.text("\n".join((use_markdown if form == "markdown" else use_text)(report, period)))
+    end(UNUSED if report.unused else 0)
+
+
+def _text(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _covered(facts: LogFacts, since: float | None) -> tuple[str, float]:
+    """From when to when the log tells, in words; and which share of the time since `since` that is."""
+    first, last = (datetime.fromisoformat(time) for time in (facts.first, facts.last))
+    covered = last - first
+    words = f"{short_time(facts.first)} to {short_time(facts.last)}, lines on {counted(len(facts.days), 'day')}"
+    if since is None:
+        return words, 1.0
+    asked = datetime.now(UTC) - datetime.fromtimestamp(since, UTC)
+    share = min(1.0, covered / asked) if asked > timedelta() else 1.0
+    return f"{words}; {_days(covered)} of {_days(asked)} days", share
+
+
+def _days(span: timedelta) -> str:
+    return f"{span / timedelta(days=1):,.1f}".removesuffix(".0")

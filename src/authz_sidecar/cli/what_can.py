@@ -1,0 +1,85 @@
+"""`authz-sidecar what-can`: everything that one identity, or the holder of one role, may do."""
+
+import json
+from pathlib import Path
+
+import click
+
+from authz_sidecar.cli.loading import CompiledBundle, end, require_bundle
+from authz_sidecar.cli.option import color_option, format_option, policies_option
+from authz_sidecar.cli.standing import (
+    access_within,
+    change_object,
+    inexact_lines,
+    inexact_object,
+    permission_lines,
+    permissions,
+)
+from authz_sidecar.cli.terminal import DENY, FAINT, CommandError, Terminal, visible
+from authz_sidecar.review.access.change import Box, Kind
+from authz_sidecar.review.access.region import Region
+from authz_sidecar.review.access.space import AccessSpace
+from authz_sidecar.review.material import Material
+from authz_sidecar.values.request import ROLE_PREFIX, value_problem
+from authz_sidecar.values.texts import ANY, values_of
+
+NOTHING = 1
+
+EXAMPLES = """\b
+Examples:
+  authz-sidecar what-can carol
+  authz-sidecar what-can carol --company acme
+  authz-sidecar what-can role:CLIENT
+"""
+
+
+@click.command(name="what-can", epilog=EXAMPLES)
+@click.argument("subject")
+@click.option("--company", metavar="C", help="Only objects of this company; `''` for those of none.")
+@policies_option
+@format_option("text", "json")
+@color_option
+def command(subject: str, company: str | None, policies: Path, form: str, color: str) -> None:
+    """Show everything that SUBJECT may do, and by which rules: an identity, or `role:NAME` for who holds just that role.
+
+    The answer is complete. Exits 0 when SUBJECT may do anything at all, 1 when nothing.
+    """
+    terminal = Terminal(color)
+    problem = value_problem(subject) or ("" if subject else "is empty")
+    if problem:
+        raise CommandError(terminal, (f"the subject {problem}", "name an identity as requests spell it"))
+    compiled = require_bundle(terminal, policies)
+    kind = _kind(compiled, subject)
+    # Whom the policies do not name has what anybody has.
+    region = Region(
+        Box(company=ANY if company is None else values_of([company])),
+        () if kind is Kind.ANYONE else (subject,),
+        frozenset((kind,)),
+    )
+    found = access_within(terminal, compiled, region)
+    changes = found.roles if kind is Kind.ROLE else found.identities
+    if form == "json":
+        shown = {
+            "subject": subject,
+            "known": kind is not Kind.ANYONE,
+            "policy_version": compiled.policy_version,
+            "access": [change_object(change, compiled.places) for change in changes],
+            "inexact": [inexact_object(part, compiled.places) for part in found.inexact],
+        }
+        terminal.result((json.dumps(shown, indent=2),))
+    else:
+        if kind is Kind.ANYONE:
+            terminal.note(((f"the policies do not name `{visible(subject)}`: this is what anybody may do", FAINT),))
+        if not changes and not found.inexact:
+            terminal.result((("nothing", DENY),))
+        terminal.result(*permission_lines(permissions(changes, compiled), compiled.places))
+        terminal.result(*inexact_lines(found.inexact, compiled.places))
+    end(0 if changes or found.inexact else NOTHING)
+
+
+def _kind(compiled: CompiledBundle, subject: str) -> Kind:
+    """What the policies know a subject as."""
+    space = AccessSpace(None, Material(compiled.bundle, compiled.snapshot))
+    if subject in space.identities:
+        return Kind.IDENTITY
+    return Kind.ROLE if subject in space.roles or subject.startswith(ROLE_PREFIX) else Kind.ANYONE

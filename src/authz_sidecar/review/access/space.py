@@ -1,0 +1,330 @@
+"""The requests that two policies are asked about, and what each decides.
+
+The space is cut for one subject at a time, by what the rules of either side say to that subject; every box on which all
+of that is the same is decided once on each side, by the deciders that serve requests.
+"""
+
+from collections.abc import Mapping
+from functools import cached_property
+
+import msgspec
+
+from authz_sidecar.compile.snapshot import SectionIndex
+from authz_sidecar.model.expression import Expr
+from authz_sidecar.review.access.boxes import Area, area_of, box_of, union
+from authz_sidecar.review.access.change import EVERYTHING, SELF, Box, Inexact, Kind, Side
+from authz_sidecar.review.access.conditions import Asker, normal, tokens_of
+from authz_sidecar.review.access.explore import Budget, Cuts, Exploration, Found, Settle, TooManyCellsError
+from authz_sidecar.review.access.names import Names, Stranger
+from authz_sidecar.review.access.outcomes import Settlement, mask_of
+from authz_sidecar.review.access.reach import Lines, role_calls, touched_names
+from authz_sidecar.review.access.statements import Book, SectionRules, is_ordered
+from authz_sidecar.review.access.tracing import Tracing, too_many
+from authz_sidecar.review.access.views import RolePlace, View, views_of
+from authz_sidecar.review.material import Material
+from authz_sidecar.values import Request
+from authz_sidecar.values.request import ROLE_PREFIX, SOURCES
+from authz_sidecar.values.texts import ANY, Texts
+
+SIDES: tuple[Side, Side] = ("base", "head")
+# What stands for an outcome that is not known.
+UNKNOWN = "unknown"
+# What fills a token that only the context fills, where no rule looks at it.
+_IN_CONTEXT = "other"
+
+
+class Cell(msgspec.Struct, frozen=True):
+    """Requests of one subject that are all decided as `example`: at base, and at head."""
+
+    box: Box
+    base: bool
+    head: bool
+    example: Request
+
+
+class Cells(msgspec.Struct, frozen=True):
+    """A partition of a part of the space for one subject: cells, and what is not known exactly."""
+
+    cells: tuple[Cell, ...]
+    inexact: tuple[Inexact, ...]
+
+
+class SectionSpace:
+    """One section of both sides: statements, and how to decide."""
+
+    def __init__(self, suffix: str, base: Material | None, head: Material | None) -> None:
+        self.suffix = suffix
+        self.materials = tuple(
+            [
+                material if material is not None and suffix in material.snapshot.sections else None
+                for material in (base, head)
+            ]
+        )
+        indexes = [material.snapshot.sections[suffix] for material in self.materials if material is not None]
+        self.by_name = not any({"type", "id"} & _tokens(index) for index in indexes)
+        self.ordered = any(is_ordered(index) for index in indexes)
+        self.book = Book()
+        self.cuts = Cuts(self.book)
+        self.shared = _shared_definitions(base, head)
+        self.definitions = sorted(
+            {call.definition for index in indexes for expr in _expressions(index) for call in role_calls(expr)}
+        )
+        self.sides: tuple[SectionRules | None, SectionRules | None] = (None, None)
+        self.sides = tuple(
+            [
+                None
+                if material is None
+                else SectionRules(material.snapshot, suffix, self.book, self.by_name, self.ordered, side, self.shared)
+                for side, material in zip(SIDES, self.materials, strict=True)
+            ]
+        )  # type: ignore[assignment]  # two, as there are two sides
+        self.settlement = Settlement(self.book, self.sides, self.ordered)
+        # Statements by what they say of companies, as far as they have been looked at.
+        self._by_place: dict[int, int] = {}
+        self._placed = 0
+        self._settled: dict[tuple[int, int], frozenset[tuple[bool, bool]]] = {}
+        self.ptype = indexes[0].section.ptype
+        self.comparable = self._is_comparable()
+        self._context = {
+            token: _IN_CONTEXT for index in indexes for token in index.section.tokens if token not in SOURCES
+        }
+        self.places: tuple[Mapping[str, RolePlace], ...] = tuple(
+            [{} if material is None else _role_places(material) for material in self.materials]
+        )
+
+    def _is_comparable(self) -> bool:
+        """Whether two sides that come to the same statements decide the same."""
+        base, head = self.sides
+        if base is None or head is None:
+            return False
+        if (
+            base.index.section.effect is not head.index.section.effect
+            or base.allows_by_default != head.allows_by_default
+        ):
+            return False
+        return not self.ordered or _in_same_order(base, head)
+
+    @cached_property
+    def lines(self) -> Lines:
+        """The rules that stand on one side only."""
+        base, head = self.sides
+        return Lines(None if base is None else base.table, None if head is None else head.table)
+
+    def touched(self, asker: Asker) -> bool:
+        """Whether anything may differ for a subject: told at a glance, so that most are not gone through."""
+        touched = self._touched
+        return touched is None or (asker.named and asker.name in touched)
+
+    @cached_property
+    def _touched(self) -> frozenset[str] | None:
+        """The names that a difference may reach; None if it may reach any."""
+        return touched_names(self) if self.comparable else None
+
+    def request(self, subject: str, sample: tuple[str, ...]) -> Request:
+        """The request of a subject that texts of a box make."""
+        company, type, id, action, owner = sample
+        name = f"{type}:{id}" if type and id else type or id
+        return Request(
+            subject,
+            action,
+            type,
+            id,
+            company,
+            subject if owner == SELF else owner,
+            name,
+            context=self._context,
+            section=self.suffix,
+        )
+
+    def decide(self, side: int, request: Request) -> bool:
+        """What a side decides; where there is no policy everything is denied."""
+        material = self.materials[side]
+        return material is not None and material.decider.decide(request).allowed
+
+    def views(self, kind: Kind, asker: Asker) -> list[View]:
+        """The companies in which a subject sees the same statements."""
+        places = [places.get(asker.name) if kind is Kind.ROLE else None for places in self.places]
+        return views_of(self.sides, asker, places)
+
+    def settled(
+        self, kind: Kind, asker: Asker, sample: tuple[str, ...], base: int, head: int
+    ) -> frozenset[tuple[bool, bool]]:
+        """All that both sides may decide of requests that these statements hold: one pair unless it is not known."""
+        # What the holders of an assigned role see, no request of the role itself tells.
+        assigned = kind is Kind.ROLE and any(asker.name in places for places in self.places)
+        if assigned or self.settlement.open_in(base | head):
+            return self.settlement.settled(base, head)
+        settled = self._settled.get((base, head))
+        if settled is None:
+            request = self.request(asker.name, sample)
+            settled = frozenset(((self.decide(0, request), self.decide(1, request)),))
+            # The statements decide, whoever asks.
+            self._settled[base, head] = settled
+        return settled
+
+    def places_of(self, mask: int, companies: Texts) -> tuple[tuple[int, bool], ...] | None:
+        """Which of the sets of companies in these statements hold `companies`; None where one holds only some."""
+        statements = self.book.statements
+        if self._placed < len(statements):
+            by_number: dict[int, list[int]] = {}
+            for at in range(self._placed, len(statements)):
+                by_number.setdefault(statements[at].area[0], []).append(at)
+            for number, bits in by_number.items():
+                self._by_place[number] = self._by_place.get(number, 0) | mask_of(bits)
+            self._placed = len(statements)
+        found: list[tuple[int, bool]] = []
+        for number, those in self._by_place.items():
+            texts = self.book.texts[number]
+            if texts is ANY or not mask & those:
+                continue
+            if companies.within(texts):
+                found.append((number, True))
+            elif not companies.intersect(texts):
+                found.append((number, False))
+            else:
+                return None
+        return tuple(found)
+
+    def explore_view(
+        self, view: View, within: Area, settle: Settle, budget: Budget, skips_same: bool = False
+    ) -> list[Found]:
+        """The boxes of `within`, whose companies are of the view, with what `settle` makes of them."""
+        exploration = Exploration(self.book, self.cuts, settle, budget, skips_same=skips_same, by_name=self.by_name)
+        return exploration.find(within, view.base, view.head)
+
+
+class AccessSpace:
+    """The requests of all subjects that `base` and `head` tell apart. None stands for no policy: all is denied."""
+
+    def __init__(self, base: Material | None, head: Material | None) -> None:
+        self.base = base
+        self.head = head
+        suffixes = {suffix: None for side in (base, head) if side is not None for suffix in side.snapshot.sections}
+        self.sections = {suffix: SectionSpace(suffix, base, head) for suffix in sorted(suffixes)}
+
+    @cached_property
+    def _names(self) -> Names:
+        names = Names()
+        for section in self.sections.values():
+            for rules, material in zip(section.sides, section.materials, strict=True):
+                if rules is not None and material is not None:
+                    names.add(rules, material.bundle)
+        return names
+
+    @cached_property
+    def roles(self) -> tuple[str, ...]:
+        """All roles of either side, as rules write them, sorted."""
+        return self._names.roles
+
+    @cached_property
+    def identities(self) -> tuple[str, ...]:
+        """All identities that either side names, sorted."""
+        return self._names.identities
+
+    @cached_property
+    def strangers(self) -> tuple[Stranger, ...]:
+        """Those that neither side names; the first has any name that no pattern takes in."""
+        return tuple(self._names.strangers)
+
+    def canonical(self, request: Request) -> Request:
+        """The request as boxes tell it. Where neither side looks at an object's type or id, but at its name alone, an
+        object without type is the one of its name: the id `a:b` alone is the type `a` with the id `b`."""
+        section = self.sections.get(request.section)
+        if section is None or not section.by_name or request.type or not request.id:
+            return request
+        kind, _, rest = request.id.partition(":")
+        type, id = (kind, rest) if kind and rest else (request.id, "")
+        return msgspec.structs.replace(request, type=type, id=id)
+
+    def _asker(self, kind: Kind, subject: str) -> Asker:
+        if kind is not Kind.ANYONE:
+            return Asker(subject)
+        return Asker(next(one.sample for one in self.strangers if not subject or subject in one.names), named=False)
+
+    def cells(self, kind: Kind, subject: str, within: Box = EVERYTHING) -> Cells:
+        """`within` in cells; with `Kind.ANYONE` the subject is "" for any that no rule names.
+
+        Objects of models that look at their names alone are told by name: see `canonical`.
+        """
+        section = self.sections.get(within.section)
+        if section is None:
+            return Cells((), ())
+        asker = self._asker(kind, subject)
+
+        def settle(sample: tuple[str, ...], base: int, head: int) -> tuple[bool, bool] | str:
+            settled = section.settled(kind, asker, sample, base, head)
+            return next(iter(settled)) if len(settled) == 1 else UNKNOWN
+
+        found: dict[tuple[object, ...], list[Found]] = {}
+        tracing = Tracing(section)
+        inexact: list[Inexact] = []
+        try:
+            budget = Budget()
+            for view in section.views(kind, asker):
+                companies = view.companies.intersect(within.company)
+                area = (companies, *area_of(within)[1:])
+                for one in section.explore_view(view, area, settle, budget) if companies else ():
+                    if one.outcome == UNKNOWN:
+                        box = box_of(one.area, within.section)
+                        inexact.append(tracing.inexact(kind, asker, view, one, box, (subject,) if subject else ()))
+                    else:
+                        found.setdefault((one.outcome, *one.area[1:]), []).append(one)
+        except TooManyCellsError:
+            return Cells((), (too_many(within, (subject,) if subject else ()),))
+        cells: list[Cell] = []
+        for same in found.values():
+            for companies in union([one.area[0] for one in same]):
+                first = next(one for one in same if one.sample[0] in companies)
+                decisions: tuple[bool, bool] = first.outcome  # type: ignore[assignment]  # what `settle` gives
+                area = (companies, *first.area[1:])
+                example = section.request(asker.name, first.sample)
+                cells.append(Cell(box_of(area, within.section), *decisions, example))
+        return Cells(tuple(cells), tuple(inexact))
+
+    def holders(self, role: str, side: Side) -> tuple[str, ...]:
+        """The identities that hold a role anywhere on a side, at whatever time, sorted."""
+        return self._holders[SIDES.index(side)].get(role, ())
+
+    @cached_property
+    def _holders(self) -> tuple[dict[str, tuple[str, ...]], ...]:
+        roles = set(self.roles)
+        held: tuple[dict[str, dict[str, None]], ...] = ({}, {})
+        for section in self.sections.values():
+            for rules, by_role in zip(section.sides, held, strict=True):
+                if rules is None:
+                    continue
+                for identity in self.identities:
+                    for role in rules.held_by(identity):
+                        if role in roles:
+                            by_role.setdefault(role, {})[identity] = None
+        return tuple([{role: tuple(sorted(names)) for role, names in by_role.items()} for by_role in held])
+
+
+def _in_same_order(base: SectionRules, head: SectionRules) -> bool:
+    """Whether the rules that both sides have follow each other alike."""
+    orders = [dict.fromkeys([rules.table.values(row) for row in rules.rows]) for rules in (base, head)]
+    common = [[values for values in order if values in other] for order, other in (orders, orders[::-1])]
+    return common[0] == common[1]
+
+
+def _tokens(index: SectionIndex) -> set[str]:
+    """The tokens that the rules of a section read."""
+    return {token for expr in _expressions(index) for token in tokens_of(normal(expr))}
+
+
+def _expressions(index: SectionIndex) -> list[Expr]:
+    """The matcher of a section and the conditions of its rules."""
+    return [index.section.matcher, *[parsed for texts in index.conditions.values() for parsed in texts.values()]]
+
+
+def _shared_definitions(base: Material | None, head: Material | None) -> frozenset[str]:
+    """The role definitions whose links, and how they are read, are the same on both sides."""
+    if base is None or head is None:
+        return frozenset(() if base is None and head is None else (base or head).snapshot.graphs)  # type: ignore[union-attr]
+    graphs = head.snapshot.graphs
+    return frozenset([name for name, graph in base.snapshot.graphs.items() if name in graphs and graph == graphs[name]])
+
+
+def _role_places(material: Material) -> dict[str, RolePlace]:
+    """Where the roles of a YAML bundle are assigned."""
+    return {ROLE_PREFIX + name: role.assigned for name, role in material.bundle.roles.items()}

@@ -1,0 +1,243 @@
+"""What a decision log asks: its lines read and checked, each different request decided once.
+
+A log may be huge, damaged or made up. Lines are checked as requests of the wire are, and what is kept is bounded: of
+decisions that were made a limited number, of the rest numbers.
+"""
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from authz_sidecar.compile.snapshot import Snapshot
+from authz_sidecar.decide.decider import Decider
+from authz_sidecar.model.expression import Attribute, Call, Expr, Token
+from authz_sidecar.model.semantics import children
+from authz_sidecar.values import Decision, Reason, Request, build_request
+from authz_sidecar.values.logged_decision import ATTRIBUTES, LoggedDecision, Masked
+from authz_sidecar.values.request import EMPTY, SOURCES
+
+# The lines of the requests whose decisions are kept may have so many bytes altogether, with what each costs besides.
+MAX_KEPT_BYTES = 64 * 1024 * 1024
+KEPT_OVERHEAD = 400
+MAX_SECONDS = 4096
+MAX_DAYS = 10_000
+# No line of ours has as much outside of its request.
+MAX_TEXT = 4096
+MAX_VERSIONS = 100
+
+_decode = msgspec.json.Decoder(LoggedDecision).decode
+_encode = msgspec.json.Encoder(order="sorted").encode
+
+
+class LogFacts(msgspec.Struct):
+    """What there is in a log.
+
+    `decisions` were decided again, `requests` times, since the same question is decided once. `masked` lack a part of
+    the request that the decision needs, `filters` are questions about lists, `invalid` lines are none of ours, `torn`
+    last lines were not written to their end, and `outside` ones are older than asked for. `dropped` decisions the log
+    itself knows to be missing. `first` and `last` are the earliest and latest times among the lines ("": there are
+    none), `days` the dates, `versions` how many decisions which policy made, and `least_sample` is the smallest share
+    that was logged.
+    """
+
+    decisions: int = 0
+    requests: int = 0
+    masked: int = 0
+    filters: int = 0
+    invalid: int = 0
+    torn: int = 0
+    dropped: int = 0
+    outside: int = 0
+    first: str = ""
+    last: str = ""
+    days: set[str] = msgspec.field(default_factory=set)
+    versions: dict[str, int] = msgspec.field(default_factory=dict)
+    least_sample: float = 1.0
+
+
+class Replayed(NamedTuple):
+    """A logged decision, the request that it was on, and what the policy decides now."""
+
+    logged: LoggedDecision
+    request: Request
+    decision: Decision
+
+
+class LogReader:
+    """Decides the requests of a log's lines anew; `facts` counts.
+
+    Lines before `since` (RFC 3339 with microseconds in UTC, "" for none) are counted as `outside` and not decided.
+    """
+
+    def __init__(self, decider: Decider, since: str = "") -> None:
+        self.facts = LogFacts()
+        self._decide = decider.decide
+        self._since = since
+        self._timed = depends_on_time(decider.snapshot)
+        self._reads_context = any(map(_reads_whole_context, _conditions(decider.snapshot)))
+        self._kept: dict[tuple[object, ...], tuple[Request, Decision] | None] = {}
+        self._bytes = 0
+        # Seconds at the beginning of each second that was met lately, by its text.
+        self._seconds_at: dict[str, float] = {}
+
+    def read(self, lines: Sequence[bytes], *, torn: bool = False) -> Iterator[Replayed]:
+        """What the lines come to; with `torn` the last one may be a part of a line."""
+        facts, since, timed, kept, seconds_at = self.facts, self._since, self._timed, self._kept, self._seconds_at
+        first, last, versions, least = facts.first, facts.last, facts.versions, facts.least_sample
+        decided = 0
+        for number, line in enumerate(lines, 1):
+            try:
+                logged = _decode(line)
+                time = logged.time
+                seconds = seconds_at.get(time[:19])
+                if seconds is None:
+                    seconds = self._begin_second(time)
+                micros = time[20:26]
+                if (
+                    len(time) != 27
+                    or time[19] != "."
+                    or time[26] != "Z"
+                    or not micros.isdecimal()
+                    or not time.isascii()
+                ):
+                    raise ValueError(time)
+            # Too deep a map is one of the ways to be no line of ours.
+            except (msgspec.MsgspecError, ValueError, RecursionError):
+                if torn and number == len(lines):
+                    facts.torn += 1
+                elif line and not line.isspace():
+                    facts.invalid += 1
+                continue
+            if len(line) > MAX_TEXT and _is_stuffed(logged):
+                facts.invalid += 1
+                continue
+            if logged.dropped:
+                facts.dropped += logged.dropped
+            if time < since:
+                facts.outside += 1
+                continue
+            if not first or time < first:
+                first = time
+            last = max(last, time)
+            least = min(least, logged.sample)
+            version = logged.policy_version
+            if version in versions or len(versions) < MAX_VERSIONS:
+                versions[version] = versions.get(version, 0) + 1
+            thing = logged.object
+            if timed:
+                seconds += int(micros) / 1e6
+            key: tuple[object, ...] = (
+                logged.subject,
+                logged.action,
+                thing.type,
+                thing.id,
+                thing.company,
+                thing.owner,
+                logged.section,
+                seconds if timed else 0.0,
+            )
+            if logged.context or thing.attributes or logged.subject_attributes or logged.masked:
+                key = (*key, _encode((logged.subject_attributes, thing.attributes, logged.context, logged.masked)))
+            try:
+                found = kept[key]
+            except KeyError:
+                found = self._build(logged, seconds)
+                self._keep(key, found, len(line))
+            filtered = logged.kind == "filter"
+            if filtered:
+                facts.filters += 1
+            if found is not None:
+                decided += not filtered
+                yield Replayed(logged, *found)
+            elif logged.masked:
+                facts.masked += 1
+            else:
+                facts.invalid += 1
+        facts.first, facts.last, facts.least_sample = first, last, least
+        facts.decisions += decided
+
+    def _keep(self, key: tuple[object, ...], found: tuple[Request, Decision] | None, size: int) -> None:
+        """Keep what a request of a line of `size` bytes came to."""
+        self.facts.requests += found is not None
+        self._bytes += size + KEPT_OVERHEAD
+        if self._bytes > MAX_KEPT_BYTES:
+            # What comes again is decided again.
+            self._kept.clear()
+            self._bytes = size + KEPT_OVERHEAD
+        self._kept[key] = found
+
+    def _begin_second(self, time: str) -> float:
+        """The seconds at the beginning of the second of a time as ours are written; raises ValueError for another.
+        Dates are noted."""
+        second = time[:19]
+        found = dt.datetime.strptime(second, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=dt.UTC).timestamp()
+        if len(self._seconds_at) >= MAX_SECONDS:
+            self._seconds_at.clear()
+        self._seconds_at[second] = found
+        if time >= self._since and len(self.facts.days) < MAX_DAYS:
+            self.facts.days.add(second[:10])
+        return found
+
+    def _build(self, logged: LoggedDecision, seconds: float) -> tuple[Request, Decision] | None:
+        hidden = [name for name in logged.masked if name != "call_id"]
+        if not all(name.startswith(ATTRIBUTES) for name in hidden):
+            return None
+        if self._reads_context and any(name.startswith(Masked.CONTEXT) for name in hidden):
+            return None
+        thing = logged.object
+        request, _ = build_request(
+            logged.subject,
+            logged.action,
+            type=thing.type,
+            id=thing.id,
+            company=thing.company,
+            owner=thing.owner,
+            subject_attributes=logged.subject_attributes or EMPTY,
+            object_attributes=thing.attributes or EMPTY,
+            context=logged.context or EMPTY,
+            time=seconds,
+            section=logged.section,
+        )
+        if request is None:
+            return None
+        decision = self._decide(request)
+        # Whoever reads an attribute that is not there fails: no other decision depends on what is hidden.
+        if hidden and decision.reason in (Reason.EVALUATION_ERROR, Reason.INVALID_REQUEST):
+            return None
+        return request, decision
+
+
+def _is_stuffed(logged: LoggedDecision) -> bool:
+    """Whether more stands in a line beside its request than any line of ours has."""
+    return len(logged.role) + len(logged.rule) + len(logged.reason) + len(logged.policy_version) > MAX_TEXT
+
+
+def depends_on_time(snapshot: Snapshot) -> bool:
+    """Whether the same request may be decided otherwise at another time."""
+    if any(graph.conditional for graph in snapshot.graphs.values()):
+        return True
+    return any(map(_reads_clock, _conditions(snapshot)))
+
+
+def _conditions(snapshot: Snapshot) -> Iterator[Expr]:
+    """All that a policy evaluates: matchers, and what rules keep of them."""
+    for index in snapshot.sections.values():
+        for branch in index.branches:
+            yield from branch.plan.conjuncts
+            yield from branch.residuals
+
+
+def _reads_whole_context(expr: Expr) -> bool:
+    """Whether the map itself is looked at, such as for whether it has a key."""
+    match expr:
+        case Attribute(Token(_), _):
+            return False
+        case Token(name):
+            return SOURCES.get(name) == "context"
+    return any(map(_reads_whole_context, children(expr)))
+
+
+def _reads_clock(expr: Expr) -> bool:
+    return (isinstance(expr, Call) and expr.function == "timeMatch") or any(map(_reads_clock, children(expr)))
