@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import NamedTuple
 
+from authz_sidecar.decide import Decider
 from authz_sidecar.values import Request, build_request
 from tests.decide.casbin_judge import Raised, enforcer, judge
 
@@ -239,13 +240,13 @@ def every_request(vocabulary: Vocabulary) -> Iterator[Request]:
         yield request
 
 
-def decided(policy: Policy, requests: tuple[Request, ...]) -> list[bool]:
-    """What pycasbin decides; what it fails on is denied."""
+def decided(policy: Policy, decider: Decider, requests: tuple[Request, ...]) -> list[bool]:
+    """What pycasbin decides; where it fails, as an attribute is missing, what the decider makes of that."""
     made = enforcer(policy.model, policy.rows)
     found: list[bool] = []
     for request in requests:
         try:
             found.append(judge(made, request))
         except Raised:
-            found.append(False)
+            found.append(decider.decide(request).allowed)
     return found

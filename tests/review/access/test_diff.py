@@ -230,3 +230,13 @@ def test_progress_is_told_up_to_the_last_subject() -> None:
     told: list[tuple[int, int]] = []
     diff_access(yaml(), yaml(), progress=lambda done, total: told.append((done, total)))
     assert told[-1] == (8, 8)
+
+
+def test_subjects_may_be_called_like_examples() -> None:
+    """What an identity may do to the objects of others does not depend on how it is called."""
+    for name in ("ann", "other", "another"):
+        called = {"{subject: ann, roles": f"{{subject: {name}, roles"}
+        grants = "grants:\n      - {object: case, actions: [read], scope: own}"
+        diff = diff_access(yaml(called), yaml({**called, "data_domains: [FILES]": grants}))
+        (change, *_) = [one for one in changes_of(diff, name) if one.box.action == values_of(["read"])]
+        assert (change.gained, change.box.scope) == (False, "others")

@@ -88,8 +88,8 @@ class Inexact(msgspec.Struct, frozen=True, kw_only=True):
     """A part of the space that the policies do not let one list: what decides there is no finite comparison.
 
     `why` says it in words; `responsible` are the rules (of either side) that make it so, and `added` and `removed` the
-    rules and links that differ there. Within `box`, for `subjects` (empty: any), access may change in ways that
-    `AccessDiff.changes` does not tell.
+    rules and links that differ there. Within `box`, for `subjects`, access may change in ways that
+    `AccessDiff` does not tell. Without subjects it is about those that no policy names, whose names are among `names`.
     """
 
     why: str
@@ -98,6 +98,7 @@ class Inexact(msgspec.Struct, frozen=True, kw_only=True):
     removed: tuple[Rule, ...]
     box: Box = EVERYTHING
     subjects: tuple[str, ...] = ()
+    names: Texts = ANY
 
 
 class AccessDiff(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,12 +4,13 @@ Subjects who see the same statements through the same roles have the same differ
 once however many hold a role: only their companies, and the links that made them holders, are their own.
 """
 
+from collections.abc import Hashable
 from typing import NamedTuple
 
 from authz_sidecar.review.access.boxes import Area, box_of, joined, meet
 from authz_sidecar.review.access.change import Cause, Inexact, Kind
 from authz_sidecar.review.access.conditions import Asker
-from authz_sidecar.review.access.explore import Budget, Found, TooManyCellsError
+from authz_sidecar.review.access.explore import Budget, Found, Mark, TooManyCellsError
 from authz_sidecar.review.access.space import SectionSpace
 from authz_sidecar.review.access.tracing import Trace, Tracing, too_many
 from authz_sidecar.review.access.views import View
@@ -36,6 +37,13 @@ class _Piece(NamedTuple):
     gained: bool
     roles: tuple[str, ...]
     trace: Trace
+
+
+class _RoleChange(NamedTuple):
+    """What marks where a role has changes."""
+
+    role: str
+    gained: bool
 
 
 _Pieces = tuple[list[_Piece], list[Inexact]]
@@ -115,25 +123,38 @@ class Comparison:
         groups: dict[tuple[bool, tuple[str, ...]], list[Found]] = {}
         unknown: list[Inexact] = []
 
-        def settle(sample: tuple[str, ...], base: int, head: int) -> object:
-            return self._settle(kind, asker, view, sample, base, head)
+        def settle(sample: tuple[str, ...], base: int, head: int, marks: tuple[Hashable, ...]) -> object:
+            return self._settle(kind, asker, sample, base, head, marks)
 
         area = (companies, *self._within[1:])
-        for one in section.explore_view(view, area, settle, budget, skips_same=section.comparable):
+        marks = self._marks(view) if kind is Kind.IDENTITY else []
+        opened = section.settlement.open_in(view.base | view.head)
+        exploration = section.exploration(asker, settle, budget, section.comparable)
+        for one in exploration.find(area, view.base, view.head, marks):
             if one.outcome == _UNKNOWN:
-                unknown.append(tracing.inexact(kind, asker, view, one, box_of(one.area, section.suffix), ()))
+                unknown.append(tracing.inexact(kind, asker, view, one.area, exploration.behind(one.area, opened), ()))
             else:
                 groups.setdefault(one.outcome, []).append(one)  # type: ignore[arg-type]  # what `settle` gives
         pieces: list[_Piece] = []
         for (gained, roles), same in groups.items():
-            areas = joined([one.area for one in same])
-            for area in areas:
-                trace = tracing.trace(kind, asker, _together(same, area, len(areas) == 1), gained)
+            for area in joined([one.area for one in same]):
+                trace = tracing.trace(kind, asker, exploration.behind(area, opened), gained)
                 pieces.append(_Piece(area, gained, roles, trace))
         return pieces, unknown
 
+    def _marks(self, view: View) -> list[Mark]:
+        """Where the roles that a subject holds have changes."""
+        book = self._section.book
+        held = ((view.base_roles, False), (view.head_roles, True))
+        return [
+            Mark(_RoleChange(role, gained), tuple([book.text(texts) for texts in area]))
+            for roles, gained in held
+            for role in sorted(roles)
+            for area in self._of_roles.get((role, gained), ())
+        ]
+
     def _settle(
-        self, kind: Kind, asker: Asker, view: View, sample: tuple[str, ...], base: int, head: int
+        self, kind: Kind, asker: Asker, sample: tuple[str, ...], base: int, head: int, marks: tuple[Hashable, ...]
     ) -> tuple[bool, tuple[str, ...]] | str | None:
         settled = self._section.settled(kind, asker, sample, base, head)
         differing = [pair for pair in settled if pair[0] != pair[1]]
@@ -142,21 +163,6 @@ class Comparison:
         if len(settled) > 1:
             return _UNKNOWN
         gained = differing[0][1]
-        if kind is not Kind.IDENTITY:
-            return gained, ()
-        held = view.head_roles if gained else view.base_roles
-        return gained, tuple(sorted([role for role in held if self._has(role, gained, sample)]))
-
-    def _has(self, role: str, gained: bool, sample: tuple[str, ...]) -> bool:
-        """Whether a role has the change of one of its holders' requests."""
-        areas = self._of_roles.get((role, gained), ())
-        return any(all(text in texts for text, texts in zip(sample, area, strict=True)) for area in areas)
-
-
-def _together(pieces: list[Found], area: Area, whole: bool) -> Found:
-    """The statements behind the pieces of an area, which is made of `pieces` as a whole, or of some of them."""
-    base = head = every = 0
-    for piece in pieces:
-        if whole or all(text in texts for text, texts in zip(piece.sample, area, strict=True)):
-            base, head, every = base | piece.base, head | piece.head, every | piece.all
-    return Found(area, pieces[0].outcome, pieces[0].sample, base, head, every)
+        return gained, tuple(
+            sorted([mark.role for mark in marks if isinstance(mark, _RoleChange) and mark.gained is gained])
+        )

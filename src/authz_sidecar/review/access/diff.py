@@ -124,7 +124,7 @@ class _SectionDiff:
             return
         differences, unknown = self._comparison.compare(kind, asker)
         subjects = (subject,) if subject else ()
-        self._unknown += [(kind, replace(one, subjects=subjects)) for one in unknown]
+        self._unknown += [(kind, replace(one, subjects=subjects, names=names)) for one in unknown]
         for one in differences:
             box = box_of(one.area, self._section.suffix)
             for role in one.roles:
@@ -163,7 +163,7 @@ class _SectionDiff:
         """What is not known, those of different subjects and companies together that are alike in the rest."""
         groups: dict[tuple[object, ...], list[Inexact]] = {}
         for kind, one in self._unknown:
-            key = (kind, one.why, one.responsible, one.added, one.removed, area_of(one.box)[1:])
+            key = (kind, one.names, one.why, one.responsible, one.added, one.removed, area_of(one.box)[1:])
             groups.setdefault(key, []).append(one)
         found: list[Inexact] = []
         for same in groups.values():
@@ -189,7 +189,7 @@ def change_key(change: Change) -> tuple[object, ...]:
 def inexact_key(inexact: Inexact) -> tuple[object, ...]:
     """What is not exact by subject, then by what it is about."""
     rules = [rule_key(rule) for rule in (*inexact.responsible, *inexact.added, *inexact.removed)]
-    return (inexact.subjects, box_key(inexact.box), inexact.why, rules)
+    return (inexact.subjects, texts_key(inexact.names), box_key(inexact.box), inexact.why, rules)
 
 
 def box_key(box: Box) -> tuple[object, ...]:

@@ -6,7 +6,7 @@ back. What no statement tells apart is never cut, and where both sides are left 
 can differ.
 """
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 from authz_sidecar.review.access.boxes import PARTS, Area
@@ -30,27 +30,32 @@ class Row(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A box with its outcome, one of its requests as texts, the statements that hold some of its requests on one side
-    only (where they are the same on both, those of each), and all that hold any."""
+    """A box with its outcome, and one of its requests as texts."""
 
     area: Area
     outcome: Hashable
     sample: tuple[str, ...]
+
+
+class Behind(NamedTuple):
+    """Statements that hold some requests of an area: those on one side only (where they are the same on both, those of
+    each), and others with them."""
+
     base: int
     head: int
     all: int
 
 
-class _Side(NamedTuple):
-    """What goes with a row and does not tell rows apart."""
+class Mark(NamedTuple):
+    """An area in which outcomes are to be told apart, by the numbers of its texts, and what they are told."""
 
-    sample: tuple[str, ...]
-    base: int
-    head: int
-    all: int
+    name: Hashable
+    area: tuple[int, ...]
 
 
-_Node = tuple[tuple[Row, ...], tuple[_Side, ...]]
+_Sample = tuple[str, ...]
+# Rows, and one request of each.
+_Node = tuple[tuple[Row, ...], tuple[_Sample, ...]]
 _NOTHING: _Node = ((), ())
 
 
@@ -106,27 +111,42 @@ class Cuts:
         return found
 
 
-# What requests come to that some statements hold on either side: an example as texts, the statements of base and head.
-Settle: TypeAlias = Callable[[tuple[str, ...], int, int], Hashable | None]
+# What requests come to that some statements hold on either side: an example as texts, statements of base and of head
+# that stand for them, and the names of the marks that hold the requests.
+Settle: TypeAlias = Callable[[_Sample, int, int, tuple[Hashable, ...]], Hashable | None]
+
+
+class _Level:
+    """Statements and marks as they are told apart from one part on: for each its texts there, and what it is after.
+
+    What differs in the parts before alone is one, so that its requests are gone through once.
+    """
+
+    __slots__ = ("after", "keys", "texts")
+
+    def __init__(self, keys: list[tuple[int, tuple[int, ...]]]) -> None:
+        self.keys = keys
+        self.texts = [tail[0] for _, tail in keys] if keys and keys[0][1] else []
+        self.after: list[int] = []
+
+    def next(self) -> "_Level":
+        """The level of the next part."""
+        numbers: dict[tuple[int, tuple[int, ...]], int] = {}
+        self.after = [1 << numbers.setdefault((tag, tail[1:]), len(numbers)) for tag, tail in self.keys]
+        return _Level(list(numbers))
 
 
 class Exploration:
     """The requests of one subject within some area.
 
-    `settle(sample, base, head)` gives the outcome of the requests that these statements hold on either side, one of
-    which is `sample`; None leaves them out. With `same` None statements that are the same on both sides are settled
-    too; otherwise they are left out.
+    `settle` gives the outcome of some requests, of which it gets one; None leaves them out. With `skips_same` it is not
+    asked where the statements are the same on both sides. `subject` is who asks, by name.
     """
 
     def __init__(
-        self,
-        book: Book,
-        cuts: Cuts,
-        settle: Settle,
-        budget: Budget,
-        skips_same: bool,
-        by_name: bool,
+        self, book: Book, cuts: Cuts, settle: Settle, budget: Budget, subject: str, skips_same: bool, by_name: bool
     ) -> None:
+        self._subject = subject
         self._book = book
         self._cuts = cuts
         self._settle = settle
@@ -134,120 +154,219 @@ class Exploration:
         self._skips_same = skips_same
         self._by_name = by_name
 
-    def find(self, within: Area, base: int, head: int) -> list[Found]:
+    def find(self, within: Area, base: int, head: int, marks: Sequence[Mark] = ()) -> list[Found]:
         """The boxes of `within`, disjoint."""
-        # The statements in question, numbered anew: sets of few are small numbers.
+        self._base, self._head = base, head
+        self._holding: _Holding | None = None
+        statements = self._book.statements
         numbers = list(bits(base | head))
-        local = {number: at for at, number in enumerate(numbers)}
-        self._areas = [self._book.statements[number].area for number in numbers]
-        self._numbers = numbers
+        if self._skips_same:
+            numbers = self._beside(numbers, base ^ head)
+            kept = mask_of(numbers)
+            base, head = base & kept, head & kept
+        tags: dict[Hashable, int] = {}
+        keys: list[tuple[int, tuple[int, ...]]] = []
+        # For each tag the statement, or the mark, that stands for it.
+        self._standing: list[int | Mark] = []
+        for number in numbers:
+            statement = statements[number]
+            tag = tags.setdefault(statement[1:], len(tags))
+            if tag == len(self._standing):
+                self._standing.append(number)
+            keys.append((tag, statement.area))
+        for mark in marks:
+            tag = tags.setdefault(("mark", mark.name), len(tags))
+            if tag == len(self._standing):
+                self._standing.append(mark)
+            keys.append((tag, mark.area))
+        levels = [_Level(keys)]
+        for _ in PARTS:
+            levels.append(levels[-1].next())
+        self._levels = levels
         self._within = within
-        # Parts that no statement cuts.
+        # Parts that nothing cuts.
         everything = self._book.text(ANY)
         self._uncut = [
-            within[place] is ANY and all(area[place] == everything for area in self._areas)
+            within[place] is ANY and all(number == everything for number in levels[place].texts)
             for place in range(len(PARTS))
         ]
-        self._memo: dict[tuple[int, int, int, bool], _Node] = {}
-        node = self._node(
-            0, sum(1 << local[bit] for bit in bits(base)), sum(1 << local[bit] for bit in bits(head)), (), False
-        )
+        self._memo: dict[tuple[int, int, int, int, bool], _Node] = {}
+        local = {number: 1 << at for at, number in enumerate(numbers)}
+        masks = [sum([local[bit] for bit in bits(mask)]) for mask in (base, head)]
+        marked = (1 << len(keys)) - (1 << len(numbers))
+        rows, samples = self._node(0, masks[0], masks[1], marked, (), False)
+        if not rows:
+            return []
         found: list[Found] = []
-        for row, side in zip(*node, strict=True):
+        for row, sample in zip(rows, samples, strict=True):
             company, type, id, action, owner = row.tail
-            found.append(
-                Found(
-                    (company, type, id, action, owner),
-                    row.outcome,
-                    side.sample,
-                    self._global(side.base),
-                    self._global(side.head),
-                    self._global(side.all),
-                )
-            )
+            found.append(Found((company, type, id, action, owner), row.outcome, sample))
         return found
 
-    def _global(self, mask: int) -> int:
-        whole = 0
-        for bit in bits(mask):
-            whole |= 1 << self._numbers[bit]
-        return whole
+    def _beside(self, numbers: list[int], differing: int) -> list[int]:
+        """Those of the statements that may hold, with one that stands on one side only, the same type of object."""
+        texts, statements = self._book.texts, self._book.statements
+        place = PARTS.index("type")
+        types = {statements[number].area[place] for number in bits(differing)}
+        if not all(texts[at].finite for at in types):
+            return numbers
+        values = frozenset[str]().union(*[texts[at].values for at in types])
+        near = {
+            at
+            for at in {statements[number].area[place] for number in numbers}
+            if not texts[at].finite or not values.isdisjoint(texts[at].values)
+        }
+        return [number for number in numbers if statements[number].area[place] in near]
 
-    def _node(self, place: int, base: int, head: int, before: tuple[str, ...], unnamed: bool) -> _Node:
+    def behind(self, area: Area, opened: int = 0) -> Behind:
+        """The statements that hold a request of an area: those that stand on one side only, or, where there are none,
+        all; and those of `opened` besides."""
+        if self._holding is None:
+            differing = self._base ^ self._head
+            self._holding = _Holding(self._book, (differing or self._base) | opened)
+        there = self._holding.mask(area)
+        base, head = self._base & there, self._head & there
+        if base == head:
+            return Behind(base, head, base)
+        return Behind(base & ~head, head & ~base, base | head)
+
+    def _node(self, place: int, base: int, head: int, marked: int, before: _Sample, unnamed: bool) -> _Node:
         if self._skips_same and base == head:
             return _NOTHING
-        key = (place, base, head, unnamed)
+        key = (place, base, head, marked, unnamed)
         found = self._memo.get(key)
         if found is None:
-            found = (
-                self._leaf(base, head, before) if place == len(PARTS) else self._cut(place, base, head, before, unnamed)
-            )
+            if place == len(PARTS):
+                found = self._leaf(base, head, marked, before)
+            else:
+                found = self._cut(place, base, head, marked, before, unnamed)
             self._memo[key] = found
         return found
 
-    def _leaf(self, base: int, head: int, sample: tuple[str, ...]) -> _Node:
+    def _leaf(self, base: int, head: int, marked: int, sample: _Sample) -> _Node:
         self._budget.spend(1)
-        outcome = self._settle(sample, self._global(base), self._global(head))
-        if outcome is None:
-            return _NOTHING
-        beside = _Side((), base, head, base) if base == head else _Side((), base & ~head, head & ~base, base | head)
-        return (Row((), outcome),), (beside,)
+        keys, standing = self._levels[-1].keys, self._standing
+        sides = [0, 0]
+        for side, mask in enumerate((base, head)):
+            for bit in bits(mask):
+                number = standing[keys[bit][0]]
+                if isinstance(number, int):
+                    sides[side] |= 1 << number
+        marks = [standing[keys[bit][0]] for bit in bits(marked)]
+        outcome = self._settle(
+            sample, sides[0], sides[1], tuple([mark.name for mark in marks if isinstance(mark, Mark)])
+        )
+        return _NOTHING if outcome is None else ((Row((), outcome),), ((),))
 
-    def _cut(self, place: int, base: int, head: int, before: tuple[str, ...], unnamed: bool) -> _Node:
+    def _cut(self, place: int, base: int, head: int, marked: int, before: _Sample, unnamed: bool) -> _Node:
+        level = self._levels[place]
+        after = level.after
         if self._uncut[place] and not unnamed:
-            rows, beside = self._node(place + 1, base, head, (*before, _SAMPLE), unnamed)
+            masks = [0, 0, 0]
+            for at, mask in enumerate((base, head, marked)):
+                for bit in bits(mask):
+                    masks[at] |= after[bit]
+            rows, samples = self._node(place + 1, masks[0], masks[1], masks[2], (*before, _SAMPLE), unnamed)
             return (
                 tuple([Row((ANY, *row.tail), row.outcome) for row in rows]),
-                tuple([_Side((_SAMPLE, *side.sample), side.base, side.head, side.all) for side in beside]),
+                tuple([(_SAMPLE, *sample) for sample in samples]),
             )
-        by_texts: dict[int, int] = {}
-        areas = self._areas
-        for bit in bits(base | head):
-            number = areas[bit][place]
-            by_texts[number] = by_texts.get(number, 0) | 1 << bit
+        by_texts: dict[int, list[int]] = {}
+        texts_of = level.texts
+        for at, mask in enumerate((base, head, marked)):
+            for bit in bits(mask):
+                number = texts_of[bit]
+                if number not in by_texts:
+                    by_texts[number] = [0, 0, 0]
+                by_texts[number][at] |= after[bit]
         within = self._within[place]
         if unnamed and PARTS[place] == "id":
             within = within.intersect(_NO_TEXT)
         classes, groups = self._cuts.cut(place, frozenset(by_texts), within)
         self._budget.spend(len(groups))
-        children: dict[tuple[Row, ...], tuple[list[Atom], list[_Side], str]] = {}
+        children: dict[tuple[Row, ...], tuple[list[Atom], tuple[_Sample, ...], str]] = {}
         for numbers, atoms in groups:
-            mask = 0
+            one = other = marks = 0
             for number in numbers:
-                mask |= by_texts[number]
-            one, other = base & mask, head & mask
+                these = by_texts[number]
+                one, other, marks = one | these[0], other | these[1], marks | these[2]
             if self._skips_same and one == other:
                 continue
             sample = atoms[0].sample
             without_name = unnamed
+            if PARTS[place] == "owner" and sample == self._subject:
+                # The subject's own objects are those of `SELF`; other owners that begin alike stay.
+                if len(atoms) > 1:
+                    sample = atoms[1].sample
+                elif not atoms[0].open:
+                    continue
             if self._by_name and PARTS[place] == "type":
                 named = [atom for atom in atoms if atom.sample]
-                if not named:
-                    without_name = True
-                else:
-                    sample = named[0].sample
-            rows, sides = self._node(place + 1, one, other, (*before, sample), without_name)
+                without_name = not named
+                sample = named[0].sample if named else ""
+            rows, samples = self._node(place + 1, one, other, marks, (*before, sample), without_name)
             if not rows:
                 continue
-            joined = children.get(rows)
-            if joined is None:
-                children[rows] = (list(atoms), list(sides), sample)
+            if rows in children:
+                children[rows][0].extend(atoms)
             else:
-                joined[0].extend(atoms)
-                for at, side in enumerate(sides):
-                    kept = joined[1][at]
-                    joined[1][at] = _Side(
-                        kept.sample, kept.base | side.base, kept.head | side.head, kept.all | side.all
-                    )
+                children[rows] = (list(atoms), samples, sample)
         found: list[Row] = []
-        their: list[_Side] = []
-        for rows, (atoms, joined_sides, first) in children.items():
+        beside: list[_Sample] = []
+        for rows, (atoms, samples, first) in children.items():
             for texts in classes.join(atoms):
                 sample = first if first in texts else next(atom.sample for atom in atoms if atom.sample in texts)
                 found += [Row((texts, *row.tail), row.outcome) for row in rows]
-                their += [_Side((sample, *side.sample), side.base, side.head, side.all) for side in joined_sides]
+                beside += [(sample, *rest) for rest in samples]
         self._budget.spend(len(found))
-        return tuple(found), tuple(their)
+        return tuple(found), tuple(beside)
+
+
+class _Holding:
+    """Finds the statements that hold a request of an area."""
+
+    def __init__(self, book: Book, mask: int) -> None:
+        by_texts: list[dict[int, list[int]]] = [{} for _ in PARTS]
+        for number in bits(mask):
+            for of_part, at in zip(by_texts, book.statements[number].area, strict=True):
+                of_part.setdefault(at, []).append(number)
+        # By part: statements by each value of sets that can be listed, and by other sets.
+        self._values: list[dict[str, int]] = []
+        self._open: list[list[tuple[Texts, int]]] = []
+        for of_part in by_texts:
+            values: dict[str, int] = {}
+            opened: list[tuple[Texts, int]] = []
+            for at, statements in of_part.items():
+                texts, those = book.texts[at], mask_of(statements)
+                if texts.finite:
+                    for value in texts.values:
+                        values[value] = values.get(value, 0) | those
+                else:
+                    opened.append((texts, those))
+            self._values.append(values)
+            self._open.append(opened)
+        self._all = mask
+        self._held: dict[tuple[int, Texts], int] = {}
+
+    def mask(self, area: Area) -> int:
+        """The statements, as bits."""
+        found = self._all
+        for place, texts in enumerate(area):
+            if texts is ANY:
+                continue
+            held = self._held.get((place, texts))
+            if held is None:
+                values = self._values[place]
+                named = texts.values if texts.finite else [value for value in values if value in texts]
+                held = 0
+                for value in named:
+                    held |= values.get(value, 0)
+                for opened, those in self._open[place]:
+                    if opened is ANY or opened.intersect(texts):
+                        held |= those
+                self._held[place, texts] = held
+            found &= held
+        return found
 
 
 # What stands for any text at all.
@@ -269,3 +388,13 @@ def bits(mask: int) -> Iterator[int]:
         low = mask & -mask
         yield low.bit_length() - 1
         mask ^= low
+
+
+def mask_of(numbers: Iterable[int]) -> int:
+    """The integer with these bits."""
+    held = bytearray()
+    for number in numbers:
+        if number >> 3 >= len(held):
+            held.extend(bytes((number >> 3) + 1 - len(held)))
+        held[number >> 3] |= 1 << (number & 7)
+    return int.from_bytes(held, "little")

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 
 from authz_sidecar.model.model import Effect
-from authz_sidecar.review.access.explore import bits
+from authz_sidecar.review.access.explore import bits, mask_of
 from authz_sidecar.review.access.statements import Book, SectionRules
 
 # With more conditions than this in one place, not every combination is tried.
@@ -125,13 +125,3 @@ def _combinations(conditions: Mapping[str, bool]) -> Iterator[Known]:
     values = [(True, False, _FAILS) if fails else (True, False) for fails in conditions.values()]
     for chosen in product(*values):
         yield dict(zip(conditions, chosen, strict=True))
-
-
-def mask_of(numbers: list[int]) -> int:
-    """The integer with these bits."""
-    if not numbers:
-        return 0
-    held = bytearray(max(numbers) // 8 + 1)
-    for number in numbers:
-        held[number >> 3] |= 1 << (number & 7)
-    return int.from_bytes(held, "little")

@@ -4,19 +4,19 @@ The space is cut for one subject at a time, by what the rules of either side say
 of that is the same is decided once on each side, by the deciders that serve requests.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 
 import msgspec
 
 from authz_sidecar.compile.snapshot import SectionIndex
 from authz_sidecar.model.expression import Expr
-from authz_sidecar.review.access.boxes import Area, area_of, box_of, union
+from authz_sidecar.review.access.boxes import area_of, box_of, union
 from authz_sidecar.review.access.change import EVERYTHING, SELF, Box, Inexact, Kind, Side
 from authz_sidecar.review.access.conditions import Asker, normal, tokens_of
-from authz_sidecar.review.access.explore import Budget, Cuts, Exploration, Found, Settle, TooManyCellsError
+from authz_sidecar.review.access.explore import Budget, Cuts, Exploration, Found, Settle, TooManyCellsError, mask_of
 from authz_sidecar.review.access.names import Names, Stranger
-from authz_sidecar.review.access.outcomes import Settlement, mask_of
+from authz_sidecar.review.access.outcomes import Settlement
 from authz_sidecar.review.access.reach import Lines, role_calls, touched_names
 from authz_sidecar.review.access.statements import Book, SectionRules, is_ordered
 from authz_sidecar.review.access.tracing import Tracing, too_many
@@ -52,8 +52,11 @@ class Cells(msgspec.Struct, frozen=True):
 class SectionSpace:
     """One section of both sides: statements, and how to decide."""
 
-    def __init__(self, suffix: str, base: Material | None, head: Material | None) -> None:
+    def __init__(
+        self, suffix: str, base: Material | None, head: Material | None, names: Callable[[], frozenset[str]]
+    ) -> None:
         self.suffix = suffix
+        self._names = names
         self.materials = tuple(
             [
                 material if material is not None and suffix in material.snapshot.sections else None
@@ -82,7 +85,6 @@ class SectionSpace:
         # Statements by what they say of companies, as far as they have been looked at.
         self._by_place: dict[int, int] = {}
         self._placed = 0
-        self._settled: dict[tuple[int, int], frozenset[tuple[bool, bool]]] = {}
         self.ptype = indexes[0].section.ptype
         self.comparable = self._is_comparable()
         self._context = {
@@ -123,6 +125,10 @@ class SectionSpace:
     def request(self, subject: str, sample: tuple[str, ...]) -> Request:
         """The request of a subject that texts of a box make."""
         company, type, id, action, owner = sample
+        if owner == subject:
+            # An example of another owner, which happens to be called like the subject.
+            while owner == subject or owner in self._names():
+                owner += "-2"
         name = f"{type}:{id}" if type and id else type or id
         return Request(
             subject,
@@ -154,13 +160,8 @@ class SectionSpace:
         assigned = kind is Kind.ROLE and any(asker.name in places for places in self.places)
         if assigned or self.settlement.open_in(base | head):
             return self.settlement.settled(base, head)
-        settled = self._settled.get((base, head))
-        if settled is None:
-            request = self.request(asker.name, sample)
-            settled = frozenset(((self.decide(0, request), self.decide(1, request)),))
-            # The statements decide, whoever asks.
-            self._settled[base, head] = settled
-        return settled
+        request = self.request(asker.name, sample)
+        return frozenset(((self.decide(0, request), self.decide(1, request)),))
 
     def places_of(self, mask: int, companies: Texts) -> tuple[tuple[int, bool], ...] | None:
         """Which of the sets of companies in these statements hold `companies`; None where one holds only some."""
@@ -185,12 +186,9 @@ class SectionSpace:
                 return None
         return tuple(found)
 
-    def explore_view(
-        self, view: View, within: Area, settle: Settle, budget: Budget, skips_same: bool = False
-    ) -> list[Found]:
-        """The boxes of `within`, whose companies are of the view, with what `settle` makes of them."""
-        exploration = Exploration(self.book, self.cuts, settle, budget, skips_same=skips_same, by_name=self.by_name)
-        return exploration.find(within, view.base, view.head)
+    def exploration(self, asker: Asker, settle: Settle, budget: Budget, skips_same: bool = False) -> Exploration:
+        """What goes through the requests of a view."""
+        return Exploration(self.book, self.cuts, settle, budget, asker.name, skips_same, self.by_name)
 
 
 class AccessSpace:
@@ -200,7 +198,7 @@ class AccessSpace:
         self.base = base
         self.head = head
         suffixes = {suffix: None for side in (base, head) if side is not None for suffix in side.snapshot.sections}
-        self.sections = {suffix: SectionSpace(suffix, base, head) for suffix in sorted(suffixes)}
+        self.sections = {suffix: SectionSpace(suffix, base, head, lambda: self._known) for suffix in sorted(suffixes)}
 
     @cached_property
     def _names(self) -> Names:
@@ -210,6 +208,10 @@ class AccessSpace:
                 if rules is not None and material is not None:
                     names.add(rules, material.bundle)
         return names
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset((*self.roles, *self.identities))
 
     @cached_property
     def roles(self) -> tuple[str, ...]:
@@ -251,7 +253,7 @@ class AccessSpace:
             return Cells((), ())
         asker = self._asker(kind, subject)
 
-        def settle(sample: tuple[str, ...], base: int, head: int) -> tuple[bool, bool] | str:
+        def settle(sample: tuple[str, ...], base: int, head: int, _: object) -> tuple[bool, bool] | str:
             settled = section.settled(kind, asker, sample, base, head)
             return next(iter(settled)) if len(settled) == 1 else UNKNOWN
 
@@ -263,10 +265,13 @@ class AccessSpace:
             for view in section.views(kind, asker):
                 companies = view.companies.intersect(within.company)
                 area = (companies, *area_of(within)[1:])
-                for one in section.explore_view(view, area, settle, budget) if companies else ():
+                exploration = section.exploration(asker, settle, budget)
+                for one in exploration.find(area, view.base, view.head) if companies else ():
                     if one.outcome == UNKNOWN:
-                        box = box_of(one.area, within.section)
-                        inexact.append(tracing.inexact(kind, asker, view, one, box, (subject,) if subject else ()))
+                        subjects = (subject,) if subject else ()
+                        opened = section.settlement.open_in(view.base | view.head)
+                        behind = exploration.behind(one.area, opened)
+                        inexact.append(tracing.inexact(kind, asker, view, one.area, behind, subjects))
                     else:
                         found.setdefault((one.outcome, *one.area[1:]), []).append(one)
         except TooManyCellsError:

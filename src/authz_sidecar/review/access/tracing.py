@@ -4,9 +4,10 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from authz_sidecar.compile.access import RoleAccess
+from authz_sidecar.review.access.boxes import Area, box_of
 from authz_sidecar.review.access.change import Box, Cause, Inexact, Kind, Side
 from authz_sidecar.review.access.conditions import Asker
-from authz_sidecar.review.access.explore import Found, bits
+from authz_sidecar.review.access.explore import Behind, bits
 from authz_sidecar.review.access.holdings import closure
 from authz_sidecar.review.access.reach import Lines
 from authz_sidecar.review.access.statements import Branch, SectionRules
@@ -65,7 +66,7 @@ class Tracing:
             found = self._links[definition] = Lines(*tables)
         return found
 
-    def trace(self, kind: Kind, asker: Asker, found: Found, gained: bool) -> Trace:
+    def trace(self, kind: Kind, asker: Asker, found: Behind, gained: bool) -> Trace:
         """The rules that stand on one side only and make a change, and the ways by which links may."""
         allowing = self._section.settlement.allowing
         wanted = (
@@ -188,14 +189,14 @@ class Tracing:
                     yield table.rule(row)
 
     def inexact(
-        self, kind: Kind, asker: Asker, view: View, found: Found, box: Box, subjects: tuple[str, ...]
+        self, kind: Kind, asker: Asker, view: View, area: Area, found: Behind, subjects: tuple[str, ...]
     ) -> Inexact:
         """What is to be said of requests whose outcome is not known."""
         opened = self._section.settlement.open_in(found.all)
         responsible: dict[Rule, None] = {}
         conditions = {self._section.book.statements[bit].condition: None for bit in bits(opened)}
         trace = self._trace(kind, asker, (found.base, found.head))
-        differing = [*trace.causes, *self.links_of(asker, trace.ways, found.area[0])]
+        differing = [*trace.causes, *self.links_of(asker, trace.ways, area[0])]
         for side in (0, 1):
             rules = self._section.sides[side]
             if rules is not None:
@@ -206,7 +207,7 @@ class Tracing:
             responsible=tuple(sorted(responsible, key=rule_key)),
             added=tuple(sorted({cause.rule for cause in differing if cause.side == "head"}, key=rule_key)),
             removed=tuple(sorted({cause.rule for cause in differing if cause.side == "base"}, key=rule_key)),
-            box=box,
+            box=box_of(area, self._section.suffix),
             subjects=subjects,
         )
 
