@@ -110,7 +110,7 @@ def material(files: Files) -> Material:
         bundle, problems = parse_bundle(files, "measured")
         if bundle is None:
             raise SystemExit(f"the bundle is refused: {problems[:3]}")
-        snapshot, problems = compile_bundle(bundle)
+        snapshot, problems = compile_bundle(bundle, searches=False)
         if snapshot is None:
             raise SystemExit(f"the bundle is refused: {problems[:3]}")
     return Material(bundle, snapshot)

@@ -5,8 +5,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from authz_sidecar.bundle.parse import parse_bundle
 from authz_sidecar.bundle.standard_model import BASIC
 from authz_sidecar.compile.access import RoleAccess
+from authz_sidecar.compile.compiler import compile_bundle, with_searches
 from authz_sidecar.compile.names import name_set
 from authz_sidecar.compile.roles import RoleGraph
 from authz_sidecar.decide import Decider
@@ -14,6 +16,7 @@ from authz_sidecar.decide import roles as roles_module
 from authz_sidecar.decide.roles import RoleProbe
 from authz_sidecar.model.expression import Token
 from authz_sidecar.values import Decision, Reason, Request, Violation, build_request
+from authz_sidecar.values.filter import build_filter_request
 from tests.decide.casbin_judge import decider
 
 ALLOW = "some(where (p.eft == allow))"
@@ -514,3 +517,35 @@ def test_a_rule_that_denies_counts_beside_an_error() -> None:
     assert ours.decide(ask(subject_attributes={"two": 2})) == Decision(False, Reason.DENIED_BY_RULE, 1)
     assert ours.decide(ask(subject_attributes={"two": 0})).reason is Reason.EVALUATION_ERROR
     assert ours.decide(ask(subject_attributes={"one": 0, "two": 0})) == Decision(True, Reason.ALLOWED_BY_RULE, 2)
+
+
+def test_a_snapshot_without_searches_decides_and_does_not_filter() -> None:
+    """Without searches every decision is the same, a filter is refused, and searches can be added later."""
+    bundle, _ = parse_bundle(
+        {"model.conf": RBAC.encode(), "p.csv": b"p, editor, data:1, read\ng, alice, editor\n"}, "x"
+    )
+    assert bundle is not None
+    snapshot, _ = compile_bundle(bundle, searches=False)
+    assert snapshot is not None
+    asked, _ = build_filter_request("alice", "read", "data")
+    assert asked is not None
+    bare = Decider(snapshot)
+    assert bare.decide(ask(id="1")).allowed
+    with pytest.raises(LookupError, match="without searches"):
+        bare.filter(asked)
+    assert Decider(with_searches(snapshot)).filter(asked).passes("", "1", "")
+
+
+def test_every_rule_that_matches_is_told() -> None:
+    """`matching` has the rules that match in deciding order, the deciding one first; of rules that are alike, one."""
+    both = model("g(r.sub, p.sub) && keyMatch(r.obj, p.obj) && r.act == p.act", p=WITH_EFFECT, e=BOTH)
+    rows = (
+        "p, alice, data, read, allow\np, editor, *, read, allow\np, editor, *, read, allow\n"
+        "p, bob, data, read, deny\ng, alice, editor"
+    )
+    ours = decider(both, rows)
+    assert ours.matching(ask()) == [0, 1]
+    assert ours.matching(ask())[0] == ours.decide(ask()).rule
+    assert ours.matching(ask("bob")) == [3]
+    assert ours.matching(ask("eve")) == []
+    assert ours.roles(ask()) == ("editor",)

@@ -55,7 +55,7 @@ def compile_loaded(
     snapshot = None
     if loaded.bundle is not None:
         progress.step(f"compiling {loaded.bundle.rule_count:,} rules")
-        snapshot, found = compile_bundle(loaded.bundle)
+        snapshot, found = compile_bundle(loaded.bundle, searches=False)
         diagnostics += found
     return ReadBundle(
         loaded.bundle,
@@ -77,14 +77,14 @@ def require_bundle(terminal: Terminal, policies: Path) -> CompiledBundle:
     return require_compiled(terminal, read, shown, f"see `authz-sidecar lint {shown}`")
 
 
-def require_compiled(terminal: Terminal, read: ReadBundle, name: str, see: str) -> CompiledBundle:
-    """What was read, if it is without errors; `name` is what messages call it, and `see` says where its warnings are
-    shown. Ends as `require_bundle` does."""
+def require_compiled(terminal: Terminal, read: ReadBundle, name: str, see: str, remedy: str = "") -> CompiledBundle:
+    """What was read, if it is without errors; `name` is what messages call it, `see` says where its warnings are shown,
+    and `remedy` what to do about errors beside correcting them. Ends as `require_bundle` does."""
     errors = [found for found in read.diagnostics if found.severity is Severity.ERROR]
     if read.bundle is None or read.snapshot is None or errors:
         for diagnostic in read.diagnostics:
             terminal.note(*finding_lines(diagnostic, read.places))
-        raise CommandError(terminal, (f"the bundle in `{name}` does not load: {count_line(errors)}", ""))
+        raise CommandError(terminal, (f"the bundle in `{name}` does not load: {count_line(errors)}", remedy))
     if read.diagnostics:
         note: Line = (visible(f"{count_line(read.diagnostics)} in `{name}`{see and f': {see}'}"),)
         terminal.note(note)

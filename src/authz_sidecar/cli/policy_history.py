@@ -139,7 +139,7 @@ class PolicyHistory:
         problems = loaded.errors
         snapshot = None
         if loaded.bundle is not None:
-            snapshot, found = compile_bundle(loaded.bundle)
+            snapshot, found = compile_bundle(loaded.bundle, searches=False)
             problems += tuple(one for one in found if one.severity is Severity.ERROR)
         if loaded.bundle is None or snapshot is None or problems:
             return None, f"{problems[0].span}: {problems[0].message}" if problems else "it does not load"

@@ -15,6 +15,7 @@ from authz_sidecar.cli.log_reading import read_logs, require_decisions, require_
 from authz_sidecar.cli.option import color_option, format_option, policies_option
 from authz_sidecar.cli.progress import Progress
 from authz_sidecar.cli.terminal import WARNING, Terminal
+from authz_sidecar.compile.compiler import with_searches
 from authz_sidecar.review.grant_use import UseCounter
 from authz_sidecar.review.logged_requests import LogFacts, LogReader
 from authz_sidecar.review.material import Material
@@ -77,7 +78,7 @@ def command(
     logs = (*logs, *more)
     require_logs(terminal, logs)
     compiled = require_bundle(terminal, policies)
-    material = Material(compiled.bundle, compiled.snapshot)
+    material = Material(compiled.bundle, with_searches(compiled.snapshot))
     begin = "" if since is None else _text(since)
     reader = LogReader(material.decider, begin)
     counter = UseCounter(material)

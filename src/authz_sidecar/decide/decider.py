@@ -32,7 +32,7 @@ class Decider:
         self._sections = {
             suffix: SectionDecider(snapshot, index, evaluator) for suffix, index in snapshot.sections.items()
         }
-        self._filters = {suffix: SectionFilter(snapshot, section) for suffix, section in self._sections.items()}
+        self._filters = {suffix: SectionFilter(snapshot, self._sections[suffix]) for suffix in snapshot.searches}
         # With one section, which is nearly always, there is nothing to select and one call less.
         self.decide = self._sections[""].decide if len(self._sections) == 1 else self._decide_in_section
 
@@ -73,17 +73,24 @@ class Decider:
         return () if section is None else roles_of(self.snapshot, section.index, request)
 
     def filter(self, asked: FilterRequest) -> ObjectFilter:
-        """Which objects the subject may act on; nothing, for INVALID_REQUEST, where `violations` finds any."""
-        section = self._filters.get(asked.request.section)
+        """Which objects the subject may act on; nothing, for INVALID_REQUEST, where `violations` finds any. Raises
+        LookupError on a snapshot that was compiled without searches."""
+        section = self._filter_of(asked)
         if section is None:
             return no_objects(Reason.INVALID_REQUEST, unknown_section(asked.request).description)
         return section.filter(asked)
 
     def filter_rows(self, asked: FilterRequest) -> list[int] | None:
-        """The rules on which that answer rests: those that can match some of the objects, in deciding order; None where
-        they are too many to follow."""
-        section = self._filters.get(asked.request.section)
+        """The rules on which that answer rests: those that can match some of the objects, or fail, in deciding order;
+        None where they are too many to follow."""
+        section = self._filter_of(asked)
         return [] if section is None else section.rows(asked)
+
+    def _filter_of(self, asked: FilterRequest) -> SectionFilter | None:
+        section = self._filters.get(asked.request.section)
+        if section is None and asked.request.section in self._sections:
+            raise LookupError("the snapshot was compiled without searches")
+        return section
 
     def violations(self, request: Request) -> tuple[Violation, ...]:
         """What makes the request invalid for this model: an unknown section, a request token that neither the request

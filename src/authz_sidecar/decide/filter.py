@@ -78,8 +78,8 @@ class SectionFilter:
         return ObjectFilter(kind, tuple(clauses), exact, reason, left_out)
 
     def rows(self, asked: FilterRequest) -> list[int] | None:
-        """The rules that can match some object that the question is about; None where they are too many to follow.
-        None at all in an invalid request."""
+        """The rules that can match some object that the question is about, or fail on one; None where they are too
+        many to follow. None at all in an invalid request."""
         request = asked.request
         if any(token_problem(request, token) is not None for token in self._section.context_tokens):
             return []
@@ -92,7 +92,7 @@ class SectionFilter:
 
     def _clauses(self, asked: FilterRequest, start: Path) -> tuple[_Ordered, bool, Collection[int]]:
         """A clause for each way in which some rule can match some object, or fail; whether any rule denies; and the
-        ranks of the rules that can match."""
+        ranks of the rules that can do either."""
         snapshot, index = self._snapshot, self._index
         request = asked.request
         company = request.company if asked.narrowed else None
@@ -101,6 +101,7 @@ class SectionFilter:
         ordered: _Ordered = []
         denied = False
         matched: dict[int, int] = {}
+        failing: set[int] = set()
         effects, denials, strict = index.effects, index.denials, self._strict
         for number, (guard, candidates, branch) in enumerate(self._branches):
             conditions = _Conditions(branch, question)
@@ -115,12 +116,14 @@ class SectionFilter:
                         ordered.append((place, Clause(not denies, *one)))
                         matched.setdefault(rank, number)
                         denied = denied or denies
+                    if failed:
+                        failing.add(rank)
                     for one in failed:
                         if strict and matched.get(rank, number) < number:
                             # Where an earlier alternative of the rule matches, this one is not asked.
                             one = one.given("the rule matches in no other way")  # noqa: PLW2901 - the same path
                         ordered.append(((0, 0) if strict else (rank, number), Clause(False, *one)))
-        return ordered, denied, matched
+        return ordered, denied, failing.union(matched)
 
     def _reason(self, asked: FilterRequest, found: list[Clause], clauses: list[Clause], denied: bool) -> Reason:
         """Why the filter is as it is: why something passes, or why nothing does."""
