@@ -200,3 +200,67 @@ def test_what_is_not_valid_is_refused() -> None:
 def test_other_files_are_left_alone() -> None:
     """The model and notes are their authors'."""
     assert canonical_text("model.conf", b"[a]\n  b=1") == b"[a]\n  b=1"
+
+
+def laid_out(text: str, file: str = "x.yaml") -> str:
+    """The canonical layout of a text."""
+    return canonical_text(file, text.encode()).decode()
+
+
+def test_lists_with_comments_have_a_line_for_each_item() -> None:
+    """A list in brackets stays in brackets; with comments inside it has a line for each item, which keeps its own."""
+    text = "a:\n - {x: [ # of x\n     b, # of b\n     c # of c\n     # the end\n    ], y: 1}\n"
+    assert laid_out(text) == (
+        "a:\n  - {\n      x: [  # of x\n        b,  # of b\n        c  # of c\n        # the end\n      ],\n"
+        "      y: 1\n    }\n"
+    )
+
+
+def test_comments_stay_with_their_block() -> None:
+    """A comment below the last item of a list stays in the list, one at the left margin stays there."""
+    text = "a:\n- b\n# next\nc:\n    - d\n    # e\n# f\n    - g\n    # end\n# last\n"
+    assert laid_out(text) == "a:\n  - b\n# next\nc:\n  - d\n  # e\n# f\n  - g\n  # end\n# last\n"
+
+
+def test_comments_between_a_key_and_its_value_go_above() -> None:
+    """What cannot stay where it is goes above the line, and is not lost."""
+    assert laid_out("a: # one\n  b\nc:\n  -  # two\n     d: e\n") == "# one\na: b\nc:\n  # two\n  - d: e\n"
+
+
+def test_escapes_stay_escapes() -> None:
+    """A character that is written by its number, as it cannot be seen, stays so."""
+    assert laid_out('a:   "x\\u202e\\t"\n') == 'a: "x\\u202e\\t"\n'
+
+
+def test_anchors_stay() -> None:
+    """An anchor and its aliases stay where they are."""
+    text = "a: &x\n  - b\nc: *x\nd: &y {e: &z f}\n"
+    assert laid_out(text.replace("&x\n", "  &x\n\n").replace("e: ", "e:  ")) == text.replace("&x\n", "&x\n\n")
+
+
+@pytest.mark.parametrize("row", ["p, (a, b", "p, a), b", "p, \x07"])
+def test_rows_that_are_not_valid_are_refused(row: str) -> None:
+    """Rows whose brackets do not match, or that hold control characters, are not laid out."""
+    with pytest.raises(CanonicalError, match="it is not valid"):
+        laid_out(row, "policy.csv")
+
+
+@pytest.mark.parametrize("data", [b"p, \xff", b"\xef\xbb\xbfp, a\n"])
+def test_other_encodings_are_refused(data: bytes) -> None:
+    """What is not UTF-8, or has a byte-order mark, is not laid out, rows neither."""
+    for file in ("policy.csv", "x.yaml"):
+        with pytest.raises(CanonicalError, match="it is not valid"):
+            canonical_text(file, data)
+
+
+def test_line_ends_of_windows_stay() -> None:
+    """Lines that end in CR LF still do, and such a file is as canonical as another."""
+    for file, text in (("x.yaml", "a:   b\n"), ("policy.csv", "p,a\n")):
+        once = laid_out(text.replace("\n", "\r\n"), file)
+        assert once == laid_out(text, file).replace("\n", "\r\n")
+        assert laid_out(once, file) == once
+
+
+def test_empty_rows_stay_empty() -> None:
+    """A file without rows has none afterwards."""
+    assert laid_out("", "policy.csv") == laid_out("\n\n", "policy.csv") == ""

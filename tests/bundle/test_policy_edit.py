@@ -263,7 +263,7 @@ def test_revoking_from_a_type_named_twice() -> None:
     ],
 )
 def test_revoking_what_would_stay(arguments: tuple[str, str, str], message: str) -> None:
-    """Where something else gives the access too, taking out the role's own grant would change nothing: it is refused."""
+    """Where something else gives the access too, taking out the role's own grant changes nothing: it is refused."""
     grants = "    grants: [{object: report, actions: [export]}, {object: case, actions: [read]}]\n"
     with pytest.raises(PolicyEditError) as caught:
         editor(ROLES.replace("  ROOT:", f"{grants}  ROOT:")).revoke(*arguments)
@@ -282,13 +282,15 @@ def test_what_is_shared_by_an_alias_is_refused() -> None:
         "    data_domains: [PAPERS]\n", "    data_domains: [PAPERS]\n    grants: *all\n"
     )
     for role in ("CLERK", "CHIEF"):
-        with pytest.raises(PolicyEditError, match=r"roles.yaml cannot be edited in place: the alias `\*all` stands"):
+        with pytest.raises(PolicyEditError, match=r"`roles.yaml` cannot be edited in place: the alias `\*all` stands"):
             editor(roles).grant(role, "export", "report")
 
 
 def test_a_list_of_several_lines_stays_one() -> None:
     """In a list with a line for each item, an item comes and goes with its line, and comments stay."""
-    grant = "object: report\n        actions: [\n          read,  # of reading\n          export  # of export\n        ]"
+    grant = (
+        "object: report\n        actions: [\n          read,  # of reading\n          export  # of export\n        ]"
+    )
     roles = clerk(grant)
     changed = editor(roles).grant("CLERK", "delete", "report")
     assert changed["roles.yaml"].decode() == roles.replace(

@@ -43,6 +43,7 @@ def impostor() -> Iterator[str]:
     yield f"127.0.0.1:{port}"
     server.stop(None).wait()
 
+
 # The commit behind a rule, or that there is none yet.
 ORIGIN = re.compile(r"^ {15}(?:[0-9a-f]{12} \d{4}-\d\d-\d\d .*|not committed)\n", re.MULTILINE)
 

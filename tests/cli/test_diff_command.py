@@ -1,6 +1,7 @@
 """`authz-sidecar diff`, run as a command, between revisions and directories."""
 
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -148,6 +149,8 @@ def test_a_side_that_does_not_load_exits_2(run: Run, repository: Path, broken: s
     assert (result.returncode, result.stdout) == (2, "")
     assert "policies/roles.yaml:5:18 error[unknown-object-type] unknown object type `cases`" in result.stderr
     assert "does not load: 1 error" in result.stderr
+    # They look like those of the files that are there.
+    assert ("help: the places are those of `main`; name a revision that loads" in result.stderr) == (broken == "base")
 
 
 @pytest.mark.usefixtures("repository")
@@ -189,9 +192,31 @@ def test_output_is_written_to_a_file(run: Run, repository: Path) -> None:
     assert (result.returncode, result.stdout, result.stderr) == (1, "", "wrote out.html\n")
     assert (repository / "out.html").read_text().startswith("<!doctype html>")
     assert sorted(path.name for path in repository.iterdir()) == [".git", "out.html", "policies"]
+    assert (repository / "out.html").stat().st_mode == (repository / "policies" / "roles.yaml").stat().st_mode
     result = run("diff", "main", "--output", "missing/out.txt")
     assert result.returncode == 2
     assert "cannot write to `missing/out.txt`" in result.stderr
+
+
+def test_output_replaces_plain_files_only(run: Run, repository: Path) -> None:
+    """A device stays one, and a link that a change brought along leads the result nowhere."""
+    (repository / "elsewhere").write_text("kept")
+    (repository / "out.html").symlink_to("elsewhere")
+    os.mkfifo(repository / "pipe")
+    for name in ("out.html", "pipe"):
+        result = run("diff", "main", "--format", "html", "--output", name)
+        assert (result.returncode, result.stdout) == (2, "")
+        assert f"`{name}` is no plain file" in result.stderr
+    assert (repository / "elsewhere").read_text() == "kept"
+    assert (repository / "pipe").is_fifo()
+
+
+@pytest.mark.usefixtures("repository")
+def test_identities_without_end_are_refused(run: Run) -> None:
+    """What has no size is read no further than the largest file may be."""
+    result = run("diff", "main", "--identities", "/dev/zero")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "`/dev/zero` is larger than 256,000,000 bytes" in result.stderr
 
 
 def test_exported_identities_say_who_is_reached(run: Run, repository: Path) -> None:

@@ -203,3 +203,58 @@ def test_nothing_silences_a_gate(write_bundle: WriteBundle, call: Run) -> None:
         assert (done.returncode, "gate-violation" in done.stdout) == (1, True)
     refused = call("lint", "--ignore", "gate-violation")
     assert (refused.returncode, "is always told" in refused.stderr) == (2, True)
+
+
+def test_a_link_in_the_place_of_the_policies_hides_no_gates(repository: Repository, call: Run) -> None:
+    """A base whose policies are a link that git does not follow is one that cannot be read, not one without gates."""
+    repository.commit(bundle(GATES))
+    folder = repository.root / "policies"
+    folder.rename(repository.root / "real")
+    folder.symlink_to(repository.root / "real")
+    repository.git("add", "-A")
+    repository.git("commit", "-q", "-m", "Move the policies")
+    (repository.root / "real" / "gates.yaml").unlink()
+    done = call("diff", "HEAD", "--gate")
+    assert (done.returncode, "has no folder" in done.stderr) == (2, True)
+
+
+def test_a_change_that_began_before_the_gates_is_judged_by_them(repository: Repository, call: Run) -> None:
+    """Where the base is the commit at which two branches parted, gates that came since are not passed over."""
+    base = repository.commit(bundle())
+    repository.commit(bundle(GATES))
+    repository.git("checkout", "-q", "-b", "old", base)
+    repository.commit(bundle(roles=WIDER))
+    done = call("diff", "main...HEAD", "--gate")
+    assert (done.returncode, "the gates of `main` have changed" in done.stderr) == (2, True)
+    assert call("diff", "main...HEAD").returncode == 1
+    repository.git("merge", "-q", "-m", "Merge", "main")
+    assert call("diff", "main...HEAD", "--gate").returncode == 1
+
+
+def test_a_base_that_went_on_is_told(repository: Repository, call: Run) -> None:
+    """What others did since counts as undone by a change that lacks it, and the reader is told so."""
+    base = repository.commit(bundle(JUSTIFIED))
+    repository.commit(bundle(JUSTIFIED, roles=WIDER), f"Widen\n\n{REASON}")
+    repository.git("checkout", "-q", "-b", "other", base)
+    repository.git("commit", "-q", "--allow-empty", "-m", "Nothing")
+    told = "`main` has commits that the change lacks"
+    done = call("diff", "main", "HEAD", "--gate")
+    assert (done.returncode, told in done.stderr) == (1, True)
+    done = call("diff", "main...HEAD", "--gate")
+    assert (done.returncode, told in done.stderr) == (0, False)
+
+
+def test_links_whose_companies_are_patterns(write_bundle: WriteBundle, call: Run) -> None:
+    """Who holds a role in companies that begin alike is compared like anybody else."""
+    model = (
+        "[request_definition]\nr = sub, dom, obj, act\n[policy_definition]\np = sub, dom, obj, act\n"
+        "[role_definition]\ng = _, _, _\n[policy_effect]\ne = some(where (p.eft == allow))\n"
+        "[matchers]\nm = g(r.sub, p.sub, r.dom) && r.obj == p.obj && r.act == p.act\n"
+    )
+    manifest = "name: demo\nschema_version: 1\ncasbin:\n  domain_matching: {g: keyMatch}\n"
+    files = {"model.conf": model, "manifest.yaml": manifest}
+    rows = "p, clerk, *, case, read\ng, ann, clerk, acme/*\n"
+    write_bundle({**files, "policy.csv": rows}, "old")
+    write_bundle({**files, "policy.csv": rows + "p, clerk, *, pay, read\n"}, "new")
+    done = call("diff", "./old", "./new", "--gate")
+    assert (done.returncode, "ann" in done.stdout) == (0, True)

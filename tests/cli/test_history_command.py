@@ -82,7 +82,7 @@ def test_a_version_says_who_when_and_why(root: Path, call: Run) -> None:
     result = call("history", "CLERK", "--at", "HEAD~4", "--limit", "1")
     assert result.stdout.split("\n")[:4] == [
         f"{id[:12]}  2023-11-15  Ada  #7",
-        "  Let clerks update (#7)",
+        "  subject: Let clerks update (#7)",
         "  justification: audit 12",
         "  + folder: update in every company  + policies/roles.yaml:5:9",
     ]
@@ -186,6 +186,17 @@ def test_markdown_is_escaped(root: Path, call: Run) -> None:
     assert "- **gains** `folder`: `delete` in every company\n" in text
     for active in ("<img", "<b>", "[link]("):
         assert active not in text
+
+
+def test_a_commit_does_not_forge_a_line_of_access(root: Path, call: Run) -> None:
+    """A subject that looks like access lost stands behind its label, and gaps in it do not make it another line."""
+    fake = "- folder: delete in every company  - policies/roles.yaml:5:9"
+    message = f"{fake}{' ' * 200}{fake}\n\nJustification: none{' ' * 200}{fake}\n"
+    commit(root, message, roles("update, delete", "delete, read"), at=START + 6 * DAY)
+    lines = call("history", "CLERK", "--limit", "1").stdout.splitlines()
+    assert [line for line in lines if line.startswith("  -")] == []
+    single = fake.replace("  ", " ")
+    assert lines[1:3] == [f"  subject: {single} {single}", f"  justification: none {single}"]
 
 
 def test_a_bare_repository_is_read(

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from authz_sidecar.bundle.standard_model import BASIC
-from deploy.github.review import approved
+from deploy.github.review import SUMMARY_BYTES, Review, approved
 
 SCRIPTS = Path(__file__).parents[2] / "deploy" / "github"
 MANIFEST = """\
@@ -185,6 +185,7 @@ def test_a_clean_change_passes(checkout: Checkout) -> None:
     result = checkout.review()
     assert result.returncode == 0, result.stdout + result.stderr
     assert checkout.output == {"report": str(checkout.temp / "authz-review" / "report.md"), "access": "kept"}
+    assert checkout.report.startswith("### Access changes: 1 identity\n")
     assert "`bob` gains what `CLERK` allows in `acme` (assigned)" in checkout.report
     assert f"https://github.example/shop/policies/blob/{commit}/policies/more.yaml#L2" in checkout.report
     assert "    3 passed, 0 failed" in checkout.report
@@ -205,6 +206,7 @@ def test_findings_failures_and_gates_fail_it(checkout: Checkout) -> None:
     assert "`no-updates`" in checkout.report
     assert "`CLERK` gains `case`: `update` in every company" in checkout.report
     assert "coverage 0 % is under the 100 % asked for" in checkout.report
+    assert "**Lint:** " in checkout.report
 
 
 def test_a_bundle_that_does_not_load_is_said(checkout: Checkout) -> None:
@@ -219,19 +221,55 @@ def test_a_bundle_that_does_not_load_is_said(checkout: Checkout) -> None:
 
 
 def test_policies_cannot_give_the_runner_commands(checkout: Checkout) -> None:
-    """What tests and comparison print is between lines that switch the runner's commands off."""
+    """What the sidecar prints is between lines that switch the runner's commands off; annotations come after them."""
     tests = TESTS.replace("clerks read", "'::set-output name=x::y'").replace("allow", "deny")
     checkout.write("tests/cases.yaml", tests)
     checkout.commit("a command in a name")
+    lines = checkout.review().stdout.splitlines()
+    heeded: list[str] = []
+    unheeded: list[str] = []
+    stop = ""
+    for line in lines:
+        if line.startswith("::stop-commands::"):
+            assert not stop
+            stop = f"::{line.removeprefix('::stop-commands::')}::"
+        elif line == stop:
+            stop = ""
+        else:
+            (unheeded if stop else heeded).append(line)
+    assert not stop
+    assert any("::set-output" in line for line in unheeded)
+    assert not any("set-output" in line for line in heeded)
+
+
+def test_what_is_compared_is_the_commit(checkout: Checkout) -> None:
+    """Files that `.gitattributes` checks out otherwise than they were committed fail the check, and are not told."""
+    attributes = checkout.root / ".gitattributes"
+    attributes.write_text("policies/more.yaml working-tree-encoding=ISO646-GB\n", encoding="utf-8")
+    # In that encoding the byte of `#` is the pound sign, which is what git stores.
+    checkout.write("more.yaml", "assignments:\n  - {subject: bob#, roles: [CLERK], company: acme}\n")
+    checkout.commit("bob is a clerk")
+    assert git(checkout.root, "status", "--short") == ""
     result = checkout.review()
-    lines = result.stdout.splitlines()
-    stops = [number for number, line in enumerate(lines) if line.startswith("::stop-commands::")]
-    assert len(stops) == 2
-    for number in stops:
-        assert f"::{lines[number].removeprefix('::stop-commands::')}::" in lines[number:]
-    hidden = [number for number, line in enumerate(lines) if "::set-output" in line]
-    assert hidden
-    assert all(stops[0] < number < stops[1] for number in hidden)
+    assert result.returncode == 1
+    assert "the checked out files give other access than their commit" in checkout.report
+    assert "`bob£` gains what `CLERK` allows" in checkout.report.replace("<code>bob£</code>", "`bob£`")
+    assert "bob#" not in checkout.report
+
+
+def test_what_is_checked_out_is_the_pull_request(checkout: Checkout) -> None:
+    """Its commit or a merge of it: the merge that GitHub made of an older commit, after a conflict, is neither."""
+    first = git(checkout.root, "rev-parse", "HEAD")
+    git(checkout.root, "checkout", "--quiet", "-b", "change")
+    checkout.write("README.md", "one\n")
+    head = checkout.commit("one")
+    git(checkout.root, "checkout", "--quiet", "--detach", "main")
+    git(checkout.root, "merge", "--quiet", "--no-ff", "--message=merge", "change")
+    assert checkout.review(REVIEW_HEAD=head).returncode == 0
+    git(checkout.root, "checkout", "--quiet", first)
+    result = checkout.review(REVIEW_HEAD=head)
+    assert result.returncode == 1
+    assert f"what is checked out is not {head}" in checkout.report
 
 
 def test_inputs_are_no_options_and_no_commands(checkout: Checkout) -> None:
@@ -291,14 +329,16 @@ gates:
     git(checkout.root, "update-ref", "refs/remotes/origin/main", "HEAD")
     checkout.write("roles.yaml", ROLES.replace("actions: [read]}", "actions: [read, update]}"))
     checkout.commit("clerks update")
+    head = git(checkout.root, "rev-parse", "HEAD")
     variables = {
         "REVIEW_REVIEWS": "true",
         "REVIEW_PULL_REQUEST": "7",
-        "REVIEW_HEAD": "c1",
+        "REVIEW_HEAD": head,
         "REVIEW_TOKEN": "secret",
         "GITHUB_API_URL": github.address,
     }
-    reviews = [*[review_of("max", "COMMENTED")] * 100, review_of("zoe", "APPROVED"), review_of("zoe", "COMMENTED")]
+    zoe = [review_of("zoe", "APPROVED", head), review_of("zoe", "COMMENTED", head)]
+    reviews = [*[review_of("max", "COMMENTED")] * 100, *zoe]
     github.answers["GET /repos/shop/policies/pulls/7/reviews"] = reviews
     assert checkout.review(REVIEW_APPROVED_BY="max").returncode == 1
     assert checkout.output["access"] == "broken"
@@ -307,6 +347,33 @@ gates:
     assert checkout.output["access"] == "kept", result.stdout + result.stderr
     assert "secret" not in result.stdout + result.stderr
     assert {call[4] for call in github.calls} == {"Bearer secret"}
+    assert checkout.report.startswith("<!-- pull request 7 -->\n")
+
+
+def test_reviews_that_cannot_be_read_are_none(checkout: Checkout) -> None:
+    """The check fails and says what to do; everything else is still reviewed and reported."""
+    variables = {"REVIEW_TOKEN": "secret", "GITHUB_API_URL": "http://127.0.0.1:1"}
+    result = checkout.review(REVIEW_REVIEWS="true", REVIEW_PULL_REQUEST="7", **variables)
+    assert result.returncode == 1
+    assert "the reviews cannot be read" in checkout.report
+    assert "give the job `pull-requests: read`" in checkout.report
+    assert checkout.output["access"] == "kept"
+    assert "### No access changes" in checkout.report
+
+
+def test_a_summary_that_is_too_large_leaves_out_the_matrix(tmp_path: Path) -> None:
+    """GitHub takes a mebibyte and otherwise nothing; an earlier review's files are no part of it."""
+    (tmp_path / "authz-review").mkdir()
+    (tmp_path / "authz-review" / "access.md").write_text("of another step", encoding="utf-8")
+    review = Review({"SIDECAR": "", "RUNNER_TEMP": str(tmp_path)})
+    assert not (tmp_path / "authz-review" / "access.md").exists()
+    (tmp_path / "authz-review" / "report.md").write_text("report\n", encoding="utf-8")
+    matrix = tmp_path / "authz-review" / "coverage.md"
+    matrix.write_text("| matrix |\n", encoding="utf-8")
+    assert review.summary() == "report\n\n| matrix |\n"
+    matrix.write_text("ä" * (SUMMARY_BYTES // 2), encoding="utf-8")
+    assert "too large" in review.summary()
+    assert len(review.summary().encode()) < SUMMARY_BYTES
 
 
 class Commenting:
@@ -323,7 +390,7 @@ class Commenting:
         ]
         github.answers[f"GET {self.root}/issues/9/comments"] = []
 
-    def run(self, commit: str = "c1") -> list[tuple[str, str, dict[str, list[str]], Any, str]]:
+    def run(self, commit: str = "c1", code: int = 0) -> list[tuple[str, str, dict[str, list[str]], Any, str]]:
         """Run it; the calls that change something."""
         self.github.calls.clear()
         environment = {
@@ -331,6 +398,7 @@ class Commenting:
             "HEAD_OWNER": "fork",
             "HEAD_BRANCH": "a&b $(x)",
             "HEAD_SHA": commit,
+            "COMMENT_AUTHOR": "github-actions[bot]",
             "COMMENT_TOKEN": "secret",
             "GITHUB_API_URL": self.github.address,
             "GITHUB_REPOSITORY": "shop/policies",
@@ -343,7 +411,7 @@ class Commenting:
             timeout=60,
             check=False,
         )
-        assert result.returncode == 0, result.stderr
+        assert result.returncode == code, result.stderr
         return [call for call in self.github.calls if call[0] != "GET"]
 
 
@@ -357,7 +425,11 @@ def test_the_first_report_is_a_new_comment(commenting: Commenting) -> None:
     """The open pull request at the reviewed commit gets a comment that begins with the marker."""
     ((method, path, _, body, token),) = commenting.run()
     assert (method, path, token) == ("POST", "/repos/shop/policies/issues/9/comments", "Bearer secret")
-    assert body == {"body": "<!-- authz-sidecar: access review -->\n### Access changes: 1 role\n"}
+    marker, note, _, *report = body["body"].split("\n")
+    assert marker == "<!-- authz-sidecar: access review -->"
+    # What follows is the word of whoever can change the workflow.
+    assert note.startswith("<sub>Access review of c1. The check is what counts")
+    assert report == ["### Access changes: 1 role", ""]
     assert commenting.github.calls[0][2]["head"] == ["fork:a&b $(x)"]
 
 
@@ -378,6 +450,24 @@ def test_a_pull_request_that_moved_on_gets_none(commenting: Commenting) -> None:
 
 def test_long_reports_fit(commenting: Commenting) -> None:
     """A report of any size becomes a comment that GitHub takes."""
-    commenting.report.write_text("x" * 200_000, encoding="utf-8")
-    ((_, _, _, body, _),) = commenting.run()
-    assert len(body["body"]) <= 65_536
+    for letter in ("x", "\N{GRINNING FACE}"):
+        commenting.report.write_text(letter * 200_000, encoding="utf-8")
+        ((_, _, _, body, _),) = commenting.run()
+        assert len(body["body"].encode("utf-16-le")) <= 2 * 65_536
+
+
+def test_of_two_pull_requests_of_one_commit_the_report_names_its_own(commenting: Commenting) -> None:
+    """They are for different branches; without a name among them, none gets the comment."""
+    commenting.github.answers[f"GET {commenting.root}/pulls"] = [
+        {"number": number, "head": {"sha": "c1"}} for number in (8, 9)
+    ]
+    for said, paths in (("9", [f"{commenting.root}/issues/9/comments"]), ("7", []), ("", [])):
+        commenting.report.write_text(f"<!-- pull request {said} -->\n### Access changes\n", encoding="utf-8")
+        assert [call[1] for call in commenting.run()] == paths
+
+
+def test_a_report_that_is_no_file_is_not_read(commenting: Commenting) -> None:
+    """What another workflow left could be a link to what only this one may see."""
+    commenting.report.unlink()
+    commenting.report.symlink_to("/proc/self/environ")
+    assert commenting.run(code=1) == []

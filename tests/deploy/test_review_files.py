@@ -88,6 +88,27 @@ def test_only_the_workflow_without_files_may_write() -> None:
     assert comment["on"]["workflow_run"]["workflows"] == [review["name"]]
 
 
+def test_no_python_looks_for_modules_among_the_files_of_the_change() -> None:
+    """Steps run where the pull request is checked out, and `python -m pip` would run a `pip.py` that lies there."""
+    started = [
+        line
+        for file in ACTIONS
+        for step in load(file)["runs"]["steps"]
+        for line in step.get("run", "").split("\n")
+        if re.search(r"\bpython3?\b", line) and not line.strip().startswith("#")
+    ]
+    assert len(started) == 5
+    assert all(re.search(r"\bpython3?\"? -I ", line) for line in started), started
+
+
+def test_the_check_has_the_name_of_the_branch() -> None:
+    """A commit may be proposed for two branches with other gates: the check of one is not that of the other, and is
+    made anew when the branch is another one."""
+    review = load(WORKFLOWS[0])
+    assert "github.event.pull_request.base.ref" in review["jobs"]["review"]["name"]
+    assert "edited" in review["on"]["pull_request"]["types"]
+
+
 def test_inputs_reach_the_review_as_variables() -> None:
     """Every input of the action is given to the script, and every variable that the script reads is set."""
     action = load("action.yml")

@@ -64,3 +64,13 @@ def test_statuses_count_apart() -> None:
     """Two statuses share no counts."""
     PolicyStatus().take("A", 1.0)
     assert PolicyStatus().reloads == dict.fromkeys(OUTCOMES, 0)
+
+
+def test_what_was_never_seen_is_stale() -> None:
+    """A policy from a source that nobody knows to have been seen is older than any staleness that is allowed."""
+    status = PolicyStatus(max_staleness=10)
+    assert not status.is_stale(100)
+    status.take("a", 100)
+    assert status.is_stale(100)
+    status.see(100)
+    assert (status.is_stale(110), status.is_stale(111)) == (False, True)

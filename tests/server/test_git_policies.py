@@ -484,7 +484,8 @@ def test_credentials_are_given_and_never_shown(
 
 
 def test_credentials_of_the_environment_stay_with_the_server(server: GitServer, cache: Path) -> None:
-    """A password in the environment reaches the remote, and no process that the server starts has it."""
+    """A password in the environment reaches the remote, and then neither the server nor a process that it starts shows
+    it as its environment."""
     server.password = SECRET
     with serving(
         over_http(server),
@@ -498,7 +499,7 @@ def test_credentials_of_the_environment_stay_with_the_server(server: GitServer, 
         tasks = Path(f"/proc/{sidecar.process.pid}/task")
         children = [pid for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
         assert children
-        for pid in children:
+        for pid in (sidecar.process.pid, *children):
             assert SECRET not in Path(f"/proc/{pid}/environ").read_text()
 
 
@@ -520,6 +521,18 @@ def test_a_url_that_must_not_be_used_is_refused(url: str, said: str) -> None:
     assert "help: " in told
     assert "user:secret" not in told
     assert "secret@" not in told
+
+
+def test_a_candidate_is_not_what_was_served_last(policies: Policies, server: GitServer, cache: Path) -> None:
+    """A candidate on the ref that is served does not take the place of a pinned commit, on which a server starts
+    without the remote."""
+    policies.commit(BOB_READS)
+    pinned = ("--at", policies.first)
+    with serving(over_http(server), cache, *pinned, "--shadow", "main") as sidecar:
+        until(lambda: "authz_shadow_policy_info{" in sidecar.get("/metrics")[1])
+    server.stop()
+    with serving(over_http(server), cache, *pinned) as sidecar:
+        assert sidecar.policy_version == policies.first
 
 
 def test_a_cache_that_others_may_enter_is_refused(policies: Policies, cache: Path) -> None:

@@ -20,6 +20,8 @@ CANDIDATE = POLICY.replace("p, editor, acme, folder:secret, read, deny\n", "").r
 )
 OUTCOMES = ("same", "newly_allowed", "newly_denied", "error")
 SECRET = "s3cret"
+# Changes are seen at once.
+EAGER = ("--watch-interval", "0.05")
 
 
 def write(folder: Path, policy: str, model: str = MODEL) -> Path:
@@ -155,7 +157,7 @@ def test_a_candidate_that_cannot_decide_is_an_error(tmp_path: Path) -> None:
 def test_the_candidate_is_followed(candidate: Path) -> None:
     """A changed candidate decides from then on; a broken one is told, and the one before goes on; the policy that
     answers is none of it."""
-    with running_sidecar("--shadow", str(candidate)) as sidecar:
+    with running_sidecar("--shadow", str(candidate), *EAGER) as sidecar:
         ready(sidecar)
         before = sidecar.ready()
         write(candidate, "p, editor, acme\n")
@@ -181,7 +183,7 @@ def test_a_broken_candidate_stops_nothing(tmp_path: Path, kind: str) -> None:
     text = "no-such-branch" if kind == "no-revision" else str(candidate)
     if kind == "broken":
         write(candidate, "nonsense\n")
-    with running_sidecar("--shadow", text, policies=policies) as sidecar:
+    with running_sidecar("--shadow", text, *EAGER, policies=policies) as sidecar:
         assert sidecar.stub.Check(check_of()).allowed
         until(lambda: sidecar.metric("authz_shadow_refused") == 1)
         assert "shadow" in sidecar.log

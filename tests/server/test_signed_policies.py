@@ -97,6 +97,20 @@ def test_the_signers_may_not_come_from_the_repository(policies: Policies, signer
     assert "is for policies from git" in said
 
 
+@pytest.mark.parametrize("url", ["repository", "repository/.git", "linked"])
+def test_the_signers_may_not_come_from_any_work_tree_of_the_repository(
+    tmp_path: Path, policies: Policies, signer: Signer, url: str
+) -> None:
+    """Allowed signers in the work tree are refused however the repository is named, also through a link."""
+    file = policies.root / "signers"
+    file.write_text(signer.allowed())
+    git(policies.root, "worktree", "add", "--quiet", "--detach", str(tmp_path / "linked"))
+    link = tmp_path / "elsewhere"
+    link.symlink_to(file)
+    said = refusal("--policies", f"git+file://{tmp_path / url}", "--require-signed", "--allowed-signers", str(link))
+    assert "lie in the repository that they are to judge" in said
+
+
 def test_a_pinned_commit_must_be_signed_itself(
     policies: Policies, cache: Path, signer: Signer, required: tuple[str, ...]
 ) -> None:

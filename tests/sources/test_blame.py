@@ -180,6 +180,12 @@ def test_lines_that_were_only_added_are_all_that_is_new(
     assert match_lines(old, [line for line, _ in new]) == [number for _, number in new]
 
 
+def test_repeated_lines_between_added_ones_are_found() -> None:
+    """The longest block of the same lines does not take the place of the one before it."""
+    old, new = [b"a"] * 3, [b"n", b"a", b"n", b"a", b"a", b"n"]
+    assert match_lines(old, new) == [-1, 0, -1, 1, 2, -1]
+
+
 @given(st.binary(max_size=20).map(lambda content: content.replace(b"\0", b"\n")))
 def test_lines_put_together_are_the_file(content: bytes) -> None:
     """Nothing is lost or invented in splitting; only a last line without an end is marked by one."""

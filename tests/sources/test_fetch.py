@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from authz_sidecar.sources.cache import GitCache
 from authz_sidecar.sources.credentials import Credentials
 from authz_sidecar.sources.fetch import Fetch, FetchOrder, FetchReport
 from authz_sidecar.sources.remote import parse_remote
@@ -193,6 +194,37 @@ def test_damage_is_mended_by_another_clone(repository: Repository, server: GitSe
             clone.touch()
         report = repository.look(http(server))
         assert (report.commit, bool(report.cloned), report.problem) == (repository.first, True, "")
+
+
+def test_a_clone_that_cannot_be_made_anew_is_kept(repository: Repository, server: GitServer) -> None:
+    """Where the remote gives no clone in the place of one that a bundle could not be read from, that one stays."""
+    first = repository.look(http(server)).commit
+    GitCache(repository.cache, parse_remote(http(server))).keep_served(first)
+    server.breaks_after = 10
+    report = repository.look(http(server), fresh=True)
+    assert (bool(report.problem), report.commit) == (True, "")
+    server.stop()
+    assert repository.look(http(server)).kept == first
+
+
+def test_a_shallow_remote_is_served_as_far_as_it_goes(repository: Repository, server: GitServer) -> None:
+    """A shallow repository is served, and what was served must be in what it holds: beyond that nobody can tell."""
+    last = repository.commit("two")
+    shallow = repository.root.parent / "shallow"
+    git(repository.root.parent, "clone", "--quiet", "--bare", "--depth=1", f"file://{repository.root}", str(shallow))
+    for url in (f"git+http://127.0.0.1:{server.port}/shallow?ref=main", f"git+file://{shallow}?ref=main"):
+        for served in ("", last):
+            assert (report := repository.look(url, served=served)).commit == last
+            assert (report.refused, report.cloned) == ("", "")
+        report = repository.look(url, served=repository.first)
+        assert "the repository is shallow, and does not show that `main` contains" in report.refused
+        assert (report.cloned, repository.look(url, served=repository.first, allow_rewind=True).refused) == ("", "")
+
+
+def test_a_password_of_any_letters_is_given(repository: Repository, server: GitServer) -> None:
+    """A password that Latin-1 has no letters for reaches the remote as UTF-8."""
+    server.password = "pä€ß"
+    assert repository.look(http(server), credentials=Credentials("user", "pä€ß")).commit == repository.first
 
 
 def test_several_look_into_one_cache_at_once(repository: Repository, server: GitServer) -> None:

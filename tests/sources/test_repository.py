@@ -2,6 +2,7 @@
 
 import os
 import random
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,34 @@ def test_where_two_revisions_parted(root: Path) -> None:
             assert repository.resolve(revision) == git(root, "merge-base", "main", "topic")
 
 
+def test_where_two_revisions_parted_is_gits_answer_whatever_the_times(tmp_path: Path) -> None:
+    """On random histories with merges and commits of any time: one of the best common ancestors, where there is one."""
+    numbers = random.Random(5)  # noqa: S311  # the same histories each time
+    root = init(tmp_path / "repository")
+    tree = git(root, "mktree", input="")
+    commits: list[str] = []
+    for number in range(60):
+        parents = numbers.sample(commits[-8:], min(len(commits[-8:]), numbers.choice((0, 1, 1, 1, 2, 2))))
+        arguments = [part for parent in parents for part in ("-p", parent)]
+        when = at_time(numbers.randrange(1000, 9000))
+        commits.append(git(root, "commit-tree", tree, *arguments, "-m", str(number), env=when))
+    best = {}
+    for _ in range(60):
+        one, other = numbers.sample(commits, 2)
+        known = subprocess.run(
+            ["git", "merge-base", "--all", one, other], cwd=root, capture_output=True, text=True, check=False
+        )
+        best[one, other] = known.stdout.split()
+    assert any(best.values())
+    with Repository.open(root) as repository:
+        for (one, other), known_ids in best.items():
+            if known_ids:
+                assert repository.resolve(f"{one}...{other}") in known_ids
+            else:
+                with pytest.raises(RepositoryError, match="share no commit"):
+                    repository.resolve(f"{one}...{other}")
+
+
 @pytest.mark.parametrize(
     ("revision", "message", "help"),
     [
@@ -114,8 +143,8 @@ def test_where_two_revisions_parted(root: Path) -> None:
         ("", "`` names no commit", "name a branch, a tag or a commit"),
         ("main\x1b[2J", "`main\\u001b[2J` names no commit", "name a branch, a tag or a commit"),
         ("../../etc/passwd", "`../../etc/passwd` is a range of commits", "give one revision"),
-        ("f" * 40, f"the object `{'f' * 40}` is missing from the repository", "`git fsck` lists what is missing"),
-        ("HEAD^{tree}", "there is no revision `HEAD^{tree}`", ""),
+        ("f" * 40, f"there is no commit `{'f' * 40}` in this repository", "if the remote has it"),
+        ("HEAD^{tree}", "`HEAD^{tree}` names no commit", "name a branch, a tag or a commit"),
     ],
 )
 def test_a_revision_that_is_none_says_so_with_a_remedy(root: Path, revision: str, message: str, help: str) -> None:
@@ -135,6 +164,50 @@ def test_a_tag_that_is_called_like_a_branch_is_refused(root: Path) -> None:
     )
     with Repository.open(root) as repository:
         assert repository.resolve("refs/heads/feature/side") == git(root, "rev-parse", "refs/heads/feature/side")
+
+
+def test_a_branch_that_is_called_like_an_id_is_refused(root: Path) -> None:
+    """Git would take the branch and warn; that of the commit itself is clear."""
+    id = git(root, "rev-parse", "main")
+    git(root, "branch", id[:7], "main~1")
+    found = problem(root, id[:7])
+    assert (found.message, found.help) == (f"`{id[:7]}` is ambiguous", f"write `refs/heads/{id[:7]}` or `{id}`")
+    git(root, "branch", "--force", id[:7], "main")
+    with Repository.open(root) as repository:
+        assert repository.resolve(id[:7]) == id
+
+
+def test_replaced_and_grafted_commits_are_those_that_were_committed(root: Path, tmp_path: Path) -> None:
+    """A ref below `refs/replace`, which a mirror brings along, and a graft change what git shows, and nothing here."""
+    with Repository.open(root) as repository:
+        before = [one.id for one in repository.history(repository.resolve("main"), "")]
+        files = repository.read_bundle(before[0], "policies")[0]
+    second, first = git(root, "rev-parse", "light"), git(root, "rev-parse", "light~1")
+    git(root, "replace", before[0], first)
+    git(root, "replace", git(root, "rev-parse", f"{second}:policies"), git(root, "rev-parse", f"{first}:policies"))
+    git(root, "clone", "--quiet", "--mirror", str(root), str(tmp_path / "mirror.git"))
+    (root / ".git" / "info" / "grafts").write_text(f"{before[0]}\n")
+    for path in (root, tmp_path / "mirror.git"):
+        assert git(path, "for-each-ref", "refs/replace")
+        with Repository.open(path) as repository:
+            assert [one.id for one in repository.history(repository.resolve("main"), "")] == before
+            assert repository.read_bundle(before[0], "policies")[0] == files
+            assert repository.resolve("feature/side...main") == git(root, "rev-parse", "feature/side")
+
+
+def test_what_was_fetched_last_has_a_name(root: Path, tmp_path: Path) -> None:
+    """`FETCH_HEAD` is the first thing of the last fetch, also in a clone that keeps no branch for it."""
+    clone = shallow(root, tmp_path / "clone")
+    assert problem(clone, "FETCH_HEAD").message.startswith("there is no revision `FETCH_HEAD`")
+    git(clone, "fetch", "--quiet", "--depth=1", "origin", "feature/side", "light")
+    with Repository.open(clone) as repository:
+        assert repository.resolve("FETCH_HEAD") == git(root, "rev-parse", "feature/side")
+
+
+def test_a_reference_that_leads_nowhere_says_so(root: Path) -> None:
+    """It is not taken for a misspelt one."""
+    (root / ".git" / "refs" / "heads" / "nowhere").write_text("ref: refs/heads/gone\n")
+    assert problem(root, "nowhere").message == "the reference `nowhere` leads to no commit"
 
 
 def test_a_branch_of_the_remote_only_is_suggested(root: Path, tmp_path: Path) -> None:
@@ -165,6 +238,22 @@ def test_a_shallow_clone_says_what_it_does_not_hold(root: Path, tmp_path: Path) 
         found = problem(clone, revision)
         assert found.message == message
         assert "git fetch --unshallow" in found.help
+    # Which the clone's own settings would not fetch.
+    assert "'+refs/heads/*:refs/remotes/origin/*'" in problem(clone, "origin/feature/side").help
+
+
+def test_a_repository_cannot_make_its_reader_do_anything(root: Path, tmp_path: Path) -> None:
+    """Programs that its configuration names are not run, and files that it includes are not opened."""
+    program = f"touch {tmp_path / 'ran'}"
+    for name in ("core.fsmonitor", "core.sshCommand", "core.pager", "filter.x.smudge", "uploadpack.packObjectsHook"):
+        git(root, "config", name, program)
+    os.mkfifo(tmp_path / "pipe")
+    with (root / ".git" / "config").open("a") as config:
+        config.write(f"[include]\n\tpath = {tmp_path / 'pipe'}\n")
+    with Repository.open(root / "policies") as repository:
+        files, _ = repository.read_bundle(repository.resolve("HEAD~1"), "policies")
+    assert files is not None
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_linked_work_tree_and_a_bare_repository(root: Path, tmp_path: Path) -> None:
@@ -283,6 +372,21 @@ def test_a_name_that_is_no_text_is_refused_as_in_a_checkout(root: Path) -> None:
         Path(os.fsdecode(os.fsencode(root / "policies") + b"/" + name)).write_text("p, a\n")
     commit(root, "names")
     checkout_agrees(root)
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [(b"rows.csv", "the name `rows.csv` stands in it twice"), (b"sub/rows.csv", "the name `sub/rows.csv` is none")],
+)
+def test_a_tree_that_no_checkout_has_is_refused(root: Path, name: bytes, problem: str) -> None:
+    """A name that stands twice and one with a slash: what is reviewed would depend on who reads it."""
+    blob = bytes.fromhex(git(root, "rev-parse", "HEAD:other"))
+    data = b"".join(b"100644 %s\0%s" % (each, blob) for each in (b"model.conf", b"rows.csv", name))
+    write = ["git", "hash-object", "-t", "tree", "-w", "--literally", "--stdin"]
+    tree = subprocess.run(write, cwd=root, input=data, capture_output=True, check=True).stdout.decode().strip()
+    id = git(root, "commit-tree", tree, "-m", "odd")
+    with Repository.open(root) as repository, pytest.raises(RepositoryError, match=problem):
+        repository.read_bundle(id, "")
 
 
 def test_a_file_over_the_limit_is_refused_as_in_a_checkout(root: Path) -> None:

@@ -83,3 +83,28 @@ def test_a_revision_without_the_folder_is_a_finding(root: Path) -> None:
     loaded = load_side(f"{first}~1", root / "config")
     assert loaded.bundle is None
     assert [found.code for found in loaded.diagnostics] == ["bundle-missing"]
+
+
+def test_a_link_does_not_choose_what_it_is_compared_with(root: Path, tmp_path: Path) -> None:
+    """Where a change puts a link to another folder in the bundle's place, a revision is still the bundle's folder."""
+    commit(root, "beside", {"copy/model.conf": RBAC_MODEL, "copy/policy.csv": "p, eve, folder:1, read\n"})
+    before = git(root, "rev-parse", "HEAD")
+    git(root, "rm", "-r", "--quiet", "policies")
+    (root / "policies").symlink_to("copy")
+    changed = commit(root, "a link")
+    assert rules(before, root / "policies") == (2, before)
+    assert rules(changed, root / "policies") == (1, changed)
+    # A link outside of the repository is the reader's own.
+    (tmp_path / "here").symlink_to(root)
+    assert rules(before, tmp_path / "here" / "policies") == (2, before)
+    assert rules(before, root / "copy" / ".." / "policies") == (2, before)
+
+
+def test_a_link_does_not_choose_the_repository(root: Path, tmp_path: Path) -> None:
+    """Where the bundle is a link into another repository, revisions are those of the repository that has the link."""
+    other = init(tmp_path / "other")
+    commit(other, "theirs", {"theirs/model.conf": RBAC_MODEL, "theirs/policy.csv": RBAC_POLICY})
+    git(root, "rm", "-r", "--quiet", "--force", "policies")
+    (root / "policies").symlink_to(other / "theirs")
+    id = git(root, "rev-parse", "main")
+    assert rules("main", root / "policies") == (1, id)

@@ -1,6 +1,7 @@
 """The canonical layout of a bundle's files: indentation, spaces, blank lines and quotes the same everywhere.
 
-What has a meaning stays: data, the order of keys and items, comments, and whether a list stands on one line. A file
+What has a meaning stays: data, the order of keys and items, comments, and whether a list stands on one line; and so do
+the platform's line ends. A file
 whose data or comments would not come out the same is refused instead, so that formatting never loses anything.
 """
 
@@ -21,7 +22,7 @@ STEP = 2
 # The line that may stand above a file's data, and the column of what is at no column of its own.
 _BEGIN = "---"
 _NOWHERE = -1
-_BRACKETS = {Kind.LIST: "[]", Kind.MAPPING: "{}"}
+_BRACKETS = {Kind.LIST: ("[", "]"), Kind.MAPPING: ("{", "}")}
 _COMMENT = re.compile("#[^\n]*")
 _FOLD = re.compile(r"[ \t]*\n[ \t]*")
 _UNFOLDABLE = re.compile(r"\n[ \t]*\n|\\\n")
@@ -29,7 +30,11 @@ _BLOCK_HEADER = re.compile(r"(?P<sign>[|>])(?P<more>[0-9+-]*)[ \t]*(?P<comment>#
 
 
 class CanonicalError(Exception):
-    """A file that cannot be laid out without losing something, and why."""
+    """A file that cannot be laid out without losing something: why, and what to do, `help`."""
+
+    def __init__(self, message: str, help: str = "lay it out by hand") -> None:
+        super().__init__(message)
+        self.help = help
 
 
 def canonical_text(file: str, data: bytes) -> bytes:
@@ -42,18 +47,20 @@ def canonical_text(file: str, data: bytes) -> bytes:
     text = decode(data, file, Findings())
     if text is None:
         raise _invalid()
-    return (_yaml(file, data, text) if file.endswith(".yaml") else _rows(text)).encode()
+    laid_out = _yaml(file, data, text) if file.endswith(".yaml") else _rows(text)
+    # Line ends are the platform's.
+    return (laid_out.replace("\n", "\r\n") if b"\r\n" in data else laid_out).encode()
 
 
 def _invalid() -> CanonicalError:
-    return CanonicalError("it is not valid; see `authz-sidecar lint`")
+    return CanonicalError("it is not valid", "correct what `authz-sidecar lint` says of it")
 
 
 def _yaml(file: str, data: bytes, text: str) -> str:
     before = _data(file, data)
     tree = YamlTree(text)
     if tree.versioned:
-        raise CanonicalError("it begins with a directive, which a bundle does not need; remove it")
+        raise CanonicalError("it begins with a directive, which a bundle does not need", "remove the line with `%`")
     laid_out = "\n".join(_Layout(tree).lines()) + "\n"
     if laid_out != text:
         try:
@@ -61,7 +68,7 @@ def _yaml(file: str, data: bytes, text: str) -> str:
         except CanonicalError:
             same = False
         if not same:
-            raise CanonicalError("its data or its comments would not stay the same; lay it out by hand")
+            raise CanonicalError("its data or its comments would not stay the same")
     return laid_out
 
 
@@ -123,7 +130,7 @@ def _block_text(text: str, node: YamlNode, above: int) -> _BlockText:
     end = node.end if end < 0 else end + 1
     header = _BLOCK_HEADER.fullmatch(text[begin:end].rstrip())
     if header is None:
-        raise CanonicalError("a text of several lines begins unlike others; lay it out by hand")
+        raise CanonicalError("a text of several lines begins unlike others")
     lines = text[end : node.end].removesuffix("\n").split("\n") if end < node.end else []
     if "+" not in header["more"]:
         # Blank lines below it are no part of it.
@@ -355,12 +362,12 @@ class _Layout:
         if "\n" not in text:
             return text
         if _UNFOLDABLE.search(text):
-            raise CanonicalError("a list on one line holds a text of several; lay it out by hand")
+            raise CanonicalError("a list on one line holds a text of several")
         return _FOLD.sub(" ", text)
 
     def _scalar(self, node: YamlNode) -> str:
-        """A plain or quoted scalar, or an alias, as it is written; single quotes become double ones where the text reads
-        the same in them."""
+        """A plain or quoted scalar, or an alias, as it is written; single quotes become double ones where the text
+        reads the same in them."""
         anchor = self._anchor(node)
         text = self._text[node.start : node.end]
         text = text[len(anchor) :].strip(" \t\n") if anchor else text

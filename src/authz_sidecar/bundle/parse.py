@@ -49,9 +49,7 @@ def parse_bundle(files: Mapping[str, bytes], name: str) -> tuple[Bundle | None, 
     definitions = {
         path: files[path]
         for path in good
-        if path.endswith(".yaml")
-        and path not in (MANIFEST_FILE, GATES_FILE)
-        and not path.startswith(TESTS_FOLDER)
+        if path.endswith(".yaml") and path not in (MANIFEST_FILE, GATES_FILE) and not path.startswith(TESTS_FOLDER)
     }
     if rows and definitions:
         # The few among the many are what does not belong here.

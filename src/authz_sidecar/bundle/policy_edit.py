@@ -47,8 +47,8 @@ class PolicyEditor:
     # what can be done
 
     def grant(self, role: str, action: str, kind: str, *, scope: str | None = None, deny: bool = False) -> Changed:
-        """Give a role an action on a type of object, or with `deny` refuse it; no file changes if one of its grants says
-        so already."""
+        """Give a role an action on a type of object, or with `deny` refuse it; no file changes if one of its grants
+        says so already."""
         definition = self._role(role)
         self._require_action(kind, action)
         wanted = scope or definition.assigned
@@ -329,19 +329,19 @@ class PolicyEditor:
         try:
             yield self._text(file), self._edits.setdefault(file, [])
         except YamlEditError as error:
-            raise PolicyEditError(f"{file} cannot be edited in place: {error}", "edit it by hand") from error
+            raise PolicyEditError(f"{quote(file)} cannot be edited in place: {error}", "edit it by hand") from error
 
     def _done(self) -> Changed:
         for file, paths in self._gone.items():
             with self._editing(file) as (text, edits):
-                edits += text.remove(*paths)
+                edits.extend(text.remove(*paths))
         changed: Changed = {}
         for file, edits in self._edits.items():
             before = self._text(file).text
             try:
                 edited = apply_edits(before, edits)
             except ValueError as error:
-                raise PolicyEditError(f"{file} cannot be edited in place: {error}", "edit it by hand") from error
+                raise PolicyEditError(f"{quote(file)} cannot be edited in place: {error}", "edit it by hand") from error
             if edited != before:
                 changed[file] = edited.encode("utf-8")
         return changed

@@ -1,8 +1,8 @@
 """Editing a YAML file in place: what is not edited stays as it was written, comments, order and layout included.
 
-Edits are pieces of text that take the place of others. A comment that stands on lines of its own directly above an item
-or a key, but not at the top of the file, belongs to it and goes with it, and so does one behind it. What an alias stands for elsewhere is not edited. Files
-are edited that were read as part of a bundle before, so that depth and size are bounded.
+Edits are pieces of text that take the place of others. A comment on lines of its own directly above an item or a key,
+but not at the top of the file, belongs to it and goes with it, and so does one behind it. What an alias stands for
+elsewhere is not edited. Files are edited that were read as part of a bundle before, so that depth and size are bounded.
 """
 
 import json
@@ -363,7 +363,7 @@ class YamlText:
         return TextEdit(end, end + len(rest), f"{comma}{rest}{self._newline}{self.text[line:start]}{text}")
 
     def _behind_comma(self, end: int) -> int:
-        """Where the comma ends that follows an item on its line; without one, where the item ends or blanks after it."""
+        """Where the comma ends that follows an item on its line; without one, where the blanks after the item end."""
         found = _COMMA.match(self.text, end)
         return end if found is None else found.end()
 

@@ -40,9 +40,9 @@ class YamlNode:
     `end`.
 
     `items` are those of a list, or the values of a mapping, whose `keys` stand beside them. `value` is the text of a
-    scalar or the name of an alias, `style` the sign of a scalar's style ("" where it is plain). `anchor` is the name that
-    aliases may use, "" for none; the node begins there. `column` is where the dashes of a block list stand, or the keys
-    of a block mapping, counted from 0.
+    scalar or the name of an alias, `style` the sign of a scalar's style ("" where it is plain). `anchor` is the name
+    that aliases may use, "" for none; the node begins there. `column` is where the dashes of a block list stand, or the
+    keys of a block mapping, counted from 0.
     """
 
     __slots__ = ("anchor", "column", "end", "flow", "items", "keys", "kind", "start", "style", "value")

@@ -26,5 +26,5 @@ def command(subject: str, role: str, company: str, remove: bool, **options: Unpa
     def make(editor: PolicyEditor) -> Changed:
         return editor.unassign(subject, role, company) if remove else editor.assign(subject, role, company)
 
-    where = f" in {company}" if company else ""
-    edit_policies(options, f"Take {role} from {subject}{where}" if remove else f"Assign {role} to {subject}{where}", make)
+    done = f"Take {role} from {subject}" if remove else f"Assign {role} to {subject}"
+    edit_policies(options, done + (f" in {company}" if company else ""), make)

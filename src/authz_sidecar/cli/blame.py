@@ -105,7 +105,7 @@ def _origin_cells(origin: Origin) -> tuple[str, str, str, str]:
         return "not committed", "", "", ""
     if origin.older:
         return _OLDER[origin.older], "", "", ""
-    author = visible(commit.author)
+    author = visible(" ".join(commit.author.split()))
     author = author if len(author) <= _LONGEST_AUTHOR else f"{author[: _LONGEST_AUTHOR - 1]}…"
     return commit.id[:SHORT], date_text(commit.when), author, number_text(commit)
 

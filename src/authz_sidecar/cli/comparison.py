@@ -84,7 +84,7 @@ def _find(terminal: Terminal, text: str | None, policies: Path, may_lack: bool) 
             return _Found(at, at.load(), at.path, str(at.path), text or str(at.path))
         name = f"{at.commit[:12]}:{at.folder or '.'}"
         with Repository.open(policies) as repository:
-            if may_lack and repository.tree(at.commit, at.folder) is None:
+            if may_lack and repository.lacks(at.commit, at.folder):
                 return _Found(at, None, policies, name, text or name)
         return _Found(at, at.load(), policies, name, text or name)
 
@@ -99,12 +99,15 @@ def _with_identities(
     # No file of a bundle is called so.
     file = str(path) if "/" in str(path) else f"./{path}"
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise CommandError(terminal, (f"`{path}` is larger than {MAX_BYTES:,} bytes", "export fewer identities"))
-        data = path.read_bytes()
+        with path.open("rb") as stream:
+            # What has no size, such as a pipe, can be without end.
+            size = path.stat().st_size
+            data = stream.read(MAX_BYTES + 1) if size <= MAX_BYTES else b""
     except OSError as error:
         problem = f"cannot read `{path}`: {(error.strerror or 'unknown reason').lower()}"
         raise CommandError(terminal, (problem, "`--identities` names an exported identities file")) from None
+    if max(size, len(data)) > MAX_BYTES:
+        raise CommandError(terminal, (f"`{path}` is larger than {MAX_BYTES:,} bytes", "export fewer identities"))
     findings = Findings()
     content = parse_identities(data, file, findings)
     diagnostics = findings.sorted()
@@ -146,7 +149,8 @@ def _compile(terminal: Terminal, found: _Found, outside: frozenset[str], links: 
     see = f"see `authz-sidecar lint {found.root}`" if isinstance(at, DirectorySide) else ""
     with Progress(terminal) as progress:
         read = compile_loaded(found.loaded, progress, found.root, at.files)
-    compiled = require_compiled(terminal, read, found.name, see)
+    remedy = f"the places are those of `{found.called}`; name a revision that loads" if commit else ""
+    compiled = require_compiled(terminal, read, found.name, see, remedy)
     path = ""
     if isinstance(at, RevisionSide):
         path = at.folder

@@ -21,9 +21,9 @@ def correct_bundle(
     choice: Choice,
     new_baseline: Callable[[], Baseline | None],
     only_diff: bool,
-) -> None:
-    """Make the fixes of the lint rules of `choice` in the bundle in `policies`, or show them with `only_diff`. Raises
-    CommandError where the bundle has errors or cannot be written."""
+) -> bool:
+    """Make the fixes of the lint rules of `choice` in the bundle in `policies`, or show them with `only_diff`; gives
+    whether there are any. Raises CommandError where the bundle has errors or cannot be written."""
     # Imported where asked for: to judge a bundle, nothing is compared.
     from authz_sidecar.review.fixing import FixError, fix_bundle
 
@@ -39,11 +39,14 @@ def correct_bundle(
             ) from error
     if only_diff:
         terminal.result(*diff_lines(files, fixed.files, policies))
-        return
-    write_changes(terminal, policies, files, fixed.files)
-    terminal.note((f"made {counted(fixed.made, 'edit')} in {counted(len(fixed.files), 'file')}",))
+    elif fixed.files:
+        write_changes(terminal, policies, files, fixed.files)
+        terminal.note((f"made {counted(fixed.made, 'edit')} in {counted(len(fixed.files), 'file')}",))
+    else:
+        terminal.note(("there is nothing to fix",))
     if fixed.left:
-        terminal.note((f"{counted(fixed.left, 'edit')} could not be made: correct these places by hand",))
+        terminal.note((f"{counted(fixed.left, 'edit')} cannot be made: correct these places by hand",))
+    return bool(fixed.files)
 
 
 def write_changes(

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from authz_sidecar.cli.loading import CompiledBundle
-from authz_sidecar.cli.side import require_side
+from authz_sidecar.cli.side import has_policies, require_side
 from authz_sidecar.cli.terminal import ALLOW, DENY, FAINT, PLACE, CommandError, Line, Terminal, visible
 from authz_sidecar.review.changed_grants import changed_since
 from authz_sidecar.review.exercise import Exercise, ExercisedGrant, measure_exercise
@@ -17,8 +17,8 @@ from authz_sidecar.review.report.exercise import (
     CoverageReport,
     coverage_html,
     coverage_markdown,
+    grant_note,
     grant_text,
-    percent,
     summary_lines,
 )
 from authz_sidecar.review.suggestion import CaseFinder, suggestion_yaml
@@ -55,34 +55,36 @@ def measure_coverage(
     whole = measure_exercise(material, tests.results)
     changed = base = None
     if since is not None:
-        base = require_side(terminal, since, policies)
-        changed = changed_since(Material(base.bundle, base.snapshot), material, whole, tests.results)
+        base = require_side(terminal, since, policies) if has_policies(terminal, since, policies) else None
+        before = None if base is None else Material(base.bundle, base.snapshot)
+        changed = changed_since(before, material, whole, tests.results)
     matrix = exercise_matrix(material, tests.results) if head.bundle.form == "yaml" else None
     return Coverage(CoverageReport(whole, changed, since or "", matrix), head, base)
 
 
 def coverage_lines(coverage: Coverage, least: float | None) -> list[Line]:
-    """The figures and the first grants without a test."""
+    """The figures, the first grants without a test, and whether they are `least` percent at least."""
     lines: list[Line] = [(line,) for line in summary_lines(coverage.report)]
     missing = coverage.judged.missing
     for grant in missing[:MAX_SHOWN]:
-        note = " (removed)" if grant.removed else ""
+        note = grant_note(grant)
+        shown = f" ({note})" if note else ""
         lines.append(
-            ((coverage.place(grant), PLACE), " ", ("no test", DENY), f" {visible(grant_text(grant))}", (note, FAINT))
+            ((coverage.place(grant), PLACE), " ", ("no test", DENY), f" {visible(grant_text(grant))}", (shown, FAINT))
         )
     if len(missing) > MAX_SHOWN:
         lines.append(((f"… and {len(missing) - MAX_SHOWN:,} more; `--coverage-report FILE` has all", FAINT),))
-    if least is not None:
-        enough = reaches(coverage, least)
-        share = percent(coverage.judged.share)
-        word = f"coverage {share} is {'at least' if enough else 'under'} the {least:g} % asked for"
-        lines.append(((word, ALLOW if enough else DENY),))
-    return lines
+    return lines if least is None else [*lines, verdict_line(coverage, least)]
 
 
-def reaches(coverage: Coverage, least: float) -> bool:
+def verdict_line(coverage: Coverage, least: float) -> Line:
     """Whether the share is at least `least` percent."""
-    return coverage.judged.share * 100 >= least
+    judged = coverage.judged
+    if not judged.grants:
+        return ((f"there is no grant to exercise, so none is missing of the {least:g} % asked for", ALLOW),)
+    enough = judged.reaches(least)
+    word = f"coverage {judged.percent:g} % is {'at least' if enough else 'under'} the {least:g} % asked for"
+    return ((word, ALLOW if enough else DENY),)
 
 
 def coverage_object(coverage: Coverage) -> dict[str, Any]:
@@ -121,18 +123,26 @@ def _grant_object(grant: ExercisedGrant, coverage: Coverage) -> dict[str, Any]:
         "line": grant.span.line,
         "column": grant.span.column,
         "removed": grant.removed,
+        "shared_tests": grant.shared,
         "holder": grant.holder,
         "rule": grant.fields,
     }
 
 
-def write_report(terminal: Terminal, coverage: Coverage, path: Path, title: str) -> None:
-    """Write the report to `path`, as HTML or markdown by its ending; raises CommandError where that cannot be done."""
+def write_report(terminal: Terminal, coverage: Coverage, path: Path, policies: Path) -> None:
+    """Write the report on the bundle in `policies` to `path`, as HTML or markdown by its ending; raises CommandError
+    where that cannot be done."""
+    title = f"Coverage of {coverage.head.bundle.name}"
     ending = path.suffix.lower()
+    if ending not in (".md", ".markdown") and path.resolve().is_relative_to(policies.resolve()):
+        # A bundle has notes beside its own files, and is refused with anything else.
+        raise CommandError(
+            terminal, (f"`{path}` would be a part of the bundle", f"name a file outside of `{policies}`")
+        )
     if ending in (".html", ".htm"):
         text = coverage_html(coverage.report, title)
     elif ending in (".md", ".markdown"):
-        text = "\n".join([f"## {title}", "", *coverage_markdown(coverage.report)])
+        text = "\n".join(coverage_markdown(coverage.report, title))
     else:
         raise CommandError(
             terminal,
@@ -152,6 +162,6 @@ def missing_tests(coverage: Coverage) -> str:
     head = Material(coverage.head.bundle, coverage.head.snapshot)
     finders = {False: CaseFinder(head)}
     if coverage.base is not None:
-        finders[True] = CaseFinder(Material(coverage.base.bundle, coverage.base.snapshot))
+        finders[True] = CaseFinder(Material(coverage.base.bundle, coverage.base.snapshot), head)
     found = [finders[grant.removed].suggest(grant) for grant in coverage.judged.missing]
     return suggestion_yaml(found, {test.name for test in coverage.head.bundle.tests})

@@ -1,6 +1,8 @@
 """`authz-sidecar diff`: who gains and who loses which access between two versions of the policies."""
 
+import os
 from pathlib import Path
+from tempfile import mkstemp
 
 import click
 
@@ -142,11 +144,21 @@ def _write(terminal: Terminal, report: AccessReport, form: str, output: Path | N
     if output is None:
         terminal.text(text)
         return
+    # It is replaced, and neither a device nor what a link of somebody else's leads to is meant to be.
+    if output.is_symlink() or (output.exists() and not output.is_file()):
+        raise CommandError(
+            terminal,
+            (f"`{output}` is no plain file", "name one; without `--output` the result goes to standard output"),
+        )
     try:
         _replace(output, text)
     except OSError as error:
         raise CommandError(
-            terminal, (f"cannot write to `{output}`: {(error.strerror or 'unknown reason').lower()}", "")
+            terminal,
+            (
+                f"cannot write to `{output}`: {(error.strerror or 'unknown reason').lower()}",
+                "name a file in a directory that exists and can be written",
+            ),
         ) from None
     terminal.note((f"wrote {visible(str(output))}",))
 
@@ -167,7 +179,15 @@ def _rendered(report: AccessReport, form: str) -> str:
 
 def _replace(output: Path, text: str) -> None:
     """Write a file at once: a reader sees the old one or the new one."""
-    unfinished = output.with_name(f".{output.name}.new")
-    unfinished.unlink(missing_ok=True)
-    unfinished.write_text(text, encoding="utf-8", newline="\n")
-    unfinished.replace(output)
+    handle, name = mkstemp(dir=output.parent, prefix=".authz-", suffix=".tmp")
+    unfinished = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        mask = os.umask(0)
+        os.umask(mask)
+        unfinished.chmod(0o666 & ~mask)
+        unfinished.replace(output)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise

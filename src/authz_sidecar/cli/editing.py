@@ -1,5 +1,7 @@
 """An edit of the policies by command: shown first, then written, or committed."""
 
+import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
@@ -11,10 +13,10 @@ from authz_sidecar.bundle.policy_edit import Changed, PolicyEditError, PolicyEdi
 from authz_sidecar.bundle.wording import counted
 from authz_sidecar.cli.correcting import diff_lines, write_changes
 from authz_sidecar.cli.findings import finding_lines
-from authz_sidecar.cli.loading import CompiledBundle, require_bundle
+from authz_sidecar.cli.loading import CompiledBundle, end, require_bundle
 from authz_sidecar.cli.option import color_option, policies_option
 from authz_sidecar.cli.place import Places
-from authz_sidecar.cli.terminal import WARNING, CommandError, Terminal, visible
+from authz_sidecar.cli.terminal import WARNING, CommandError, Line, Terminal, visible
 from authz_sidecar.compile.compiler import compile_bundle
 from authz_sidecar.review.access.diff import diff_access
 from authz_sidecar.review.material import Material
@@ -25,6 +27,8 @@ from authz_sidecar.sources.directory import read_directory
 from authz_sidecar.sources.objects import RepositoryError
 from authz_sidecar.sources.repository import Repository
 from authz_sidecar.values import Severity
+
+DECLINED = 1
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -73,15 +77,23 @@ def edit_policies(options: EditOptions, done: str, make: Callable[[PolicyEditor]
     try:
         changed = make(PolicyEditor(before.bundle, files))
     except PolicyEditError as error:
-        raise CommandError(terminal, (error.message, error.help)) from error
+        raise CommandError(terminal, (Places(policies, files).in_message(error.message), error.help)) from error
     if not changed:
         terminal.note(("nothing changes: the policies say so already",))
         return
-    _show(terminal, before, files, changed, policies)
+    asks = not (options["yes"] or options["dry_run"])
+    if asks and not (sys.stdin is not None and sys.stdin.isatty()):
+        raise CommandError(
+            terminal, ("nobody is there to confirm the change", "give `--yes`, or `--dry-run` to look only")
+        )
+    # What is asked for is to be seen, or else a change that may still fail.
+    show = terminal.result if options["dry_run"] else terminal.note
+    show(*_changes(terminal, before, files, changed, policies))
     if options["dry_run"]:
         return
-    if not options["yes"] and not _confirmed(terminal):
-        raise CommandError(terminal, ("nothing was changed", "give `--yes` to change it without being asked"))
+    if asks and not click.confirm("Change the policies so?", default=False, err=True):
+        terminal.note(("nothing was changed",))
+        end(DECLINED)
     if options["commit"]:
         _commit(terminal, policies, changed, options, done)
     else:
@@ -93,41 +105,45 @@ def _check(options: EditOptions) -> None:
     if options["commit"] and not " ".join((options["justification"] or "").split()):
         raise click.UsageError("`--commit` needs `--justification TEXT`: why the access changes")
     for name in ("justification", "message", "branch"):
-        if options[name] is not None and not options["commit"]:  # type: ignore[literal-required]  # one of its keys
+        if options[name] is not None and not options["commit"]:
             raise click.UsageError(f"`--{name}` is about a commit: give `--commit` with it")
 
 
-def _show(
+def _changes(
     terminal: Terminal, before: CompiledBundle, files: Mapping[str, bytes], changed: Changed, policies: Path
-) -> None:
-    """The access that changes, and the text."""
+) -> list[Line]:
+    """The access that changes, the text, and what loading and the tests say of it that they did not say before."""
     bundle, problems = parse_bundle({**files, **changed}, before.bundle.name)
-    snapshot, more = compile_bundle(bundle) if bundle is not None else (None, [])
+    snapshot, more = compile_bundle(bundle, searches=False) if bundle is not None else (None, [])
     errors = [found for found in (*problems, *more) if found.severity is Severity.ERROR]
+    places = Places(policies, {**files, **changed})
     if bundle is None or snapshot is None or errors:
-        places = Places(policies, {**files, **changed})
         for finding in errors:
             terminal.note(*finding_lines(finding, places))
-        raise CommandError(terminal, (f"the edit would leave a bundle with {counted(len(errors), 'error')}", ""))
+        raise CommandError(
+            terminal,
+            (
+                f"the edit would leave a bundle with {counted(len(errors), 'error')}",
+                "correct that first, or make the edit by hand",
+            ),
+        )
     head = Material(bundle, snapshot)
     diff = diff_access(Material(before.bundle, before.snapshot), head)
     shown = str(policies)
     folder = before.places.path("")
     side = Side(name=shown, bundle=before.bundle, policy_version=before.policy_version, folder=folder)
     report = AccessReport(diff, side, Side(name=f"{shown}, edited", bundle=bundle, folder=folder))
-    terminal.result(*access_text(report), ("",), *diff_lines(files, changed, policies))
+    lines: list[Line] = [*access_text(report), ("",), *diff_lines(files, changed, policies)]
+    known = Counter((found.code, found.message) for found in parse_bundle(files, before.bundle.name)[1])
+    for finding in problems:
+        known[finding.code, finding.message] -= 1
+        if known[finding.code, finding.message] < 0:
+            lines += finding_lines(finding, places)
     failures = len(run_tests(head.decider, bundle.tests).failures)
     if failures:
         note = f" {counted(failures, 'policy test')} will fail: see `authz-sidecar test` afterwards"
-        terminal.note((("warning:", WARNING), note))
-
-
-def _confirmed(terminal: Terminal) -> bool:
-    if not click.get_text_stream("stdin").isatty():
-        raise CommandError(
-            terminal, ("nobody is there to confirm the change", "give `--yes`, or `--dry-run` to look only")
-        )
-    return click.confirm("Change the policies so?", default=False, err=True)
+        lines.append((("warning:", WARNING), note))
+    return lines
 
 
 def _commit(terminal: Terminal, policies: Path, changed: Changed, options: EditOptions, done: str) -> None:

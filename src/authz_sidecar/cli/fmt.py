@@ -10,10 +10,12 @@ from authz_sidecar.cli.correcting import diff_lines, write_changes
 from authz_sidecar.cli.loading import end
 from authz_sidecar.cli.option import color_option, policies_argument
 from authz_sidecar.cli.place import Places, require_directory
+from authz_sidecar.cli.progress import Progress
 from authz_sidecar.cli.terminal import PLACE, CommandError, Terminal, visible
 from authz_sidecar.sources.directory import read_directory
 
 UNTIDY = 1
+MODEL = "model.conf"
 
 EXAMPLES = """\b
 Examples:
@@ -44,28 +46,36 @@ def command(policies: Path, check: bool, only_diff: bool, color: str) -> None:
     if found is None:
         raise CommandError(terminal, *[(f"{problem.span}: {problem.message}", problem.help) for problem in diagnostics])
     files: Mapping[str, bytes] = found
+    if MODEL not in files:
+        # Any directory has some YAML.
+        raise CommandError(
+            terminal,
+            (f"`{policies}` holds no bundle: it has no `{MODEL}`", "name the directory that holds that file"),
+        )
     places = Places(policies, files)
     changed: dict[str, bytes] = {}
     problems: list[tuple[str, str]] = []
-    for file, content in files.items():
-        try:
-            laid_out = canonical_text(file, content)
-        except CanonicalError as error:
-            problems.append((f"`{places.path(file)}` cannot be laid out: {error}", ""))
-            continue
-        if laid_out != content:
-            changed[file] = laid_out
+    with Progress(terminal) as progress:
+        for number, (file, content) in enumerate(files.items(), 1):
+            progress.step(f"laying out file {number} of {len(files)}")
+            try:
+                laid_out = canonical_text(file, content)
+            except CanonicalError as error:
+                problems.append((f"`{places.path(file)}` cannot be laid out: {error}", error.help))
+                continue
+            if laid_out != content:
+                changed[file] = laid_out
+    # What cannot be laid out ends the command with 2, where standard output stays empty.
+    show = terminal.note if problems else terminal.result
     if only_diff:
-        terminal.result(*diff_lines(files, changed, policies))
+        show(*diff_lines(files, changed, policies))
     elif check:
-        terminal.result(
-            *[((visible(places.path(file)), PLACE), " is not laid out the canonical way") for file in changed]
-        )
+        show(*[((visible(places.path(file)), PLACE), " is not laid out the canonical way") for file in changed])
         if changed:
             terminal.note((f"{counted(len(changed), 'file')} to lay out: run `authz-sidecar fmt`",))
     else:
         write_changes(terminal, policies, files, changed)
-        terminal.note((f"laid out {counted(len(changed), 'file')}, {len(files) - len(changed)} left as they were",))
+        terminal.note((f"laid out {len(changed):,} of {counted(len(files), 'file')}",))
     if problems:
         raise CommandError(terminal, *problems)
     end(UNTIDY if changed and (check or only_diff) else 0)

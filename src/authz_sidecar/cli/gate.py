@@ -4,9 +4,10 @@ from pathlib import Path
 
 import click
 
+from authz_sidecar.bundle.files import GATES_FILE
 from authz_sidecar.cli.option import Command
 from authz_sidecar.cli.progress import Progress
-from authz_sidecar.cli.terminal import CommandError, Terminal
+from authz_sidecar.cli.terminal import WARNING, CommandError, Terminal, visible
 from authz_sidecar.review.access.change import AccessDiff
 from authz_sidecar.review.gates.violation import ReviewFacts, Violation
 from authz_sidecar.review.material import Material
@@ -68,23 +69,49 @@ def read_facts(
     try:
         before, after = find_side(base, policies), find_side(head, policies)
         if isinstance(before, RevisionSide):
+            _check_gates_in_force(terminal, base, before)
             end = after.commit if isinstance(after, RevisionSide) else "" if head is not None else None
-            given += _trailers(policies, before.commit, end)
+            reasons, behind = _trailers(policies, before.commit, end)
+            given += reasons
+            if behind:
+                name = visible(base)
+                problem = f"`{name}` has commits that the change lacks: what they did counts as undone by it"
+                terminal.note((("warning:", WARNING), f" {problem}; `{name}...HEAD` is where the two parted"))
     except RepositoryError as error:
         raise CommandError(terminal, (error.message, error.help)) from None
     return ReviewFacts(approved_by=approved_by, justifications=tuple(given))
 
 
-def _trailers(policies: Path, base: str, head: str | None) -> list[str]:
-    """The reasons in the commits between; None for `head` is the commit that is checked out, "" is no commit."""
+def _check_gates_in_force(terminal: Terminal, base: str, before: RevisionSide) -> None:
+    """Of `A...B` the commit where the two parted is compared with, but the gates in force are those of A: a change that
+    began before they were written must not escape them. Raises CommandError and RepositoryError."""
+    tip, dots, _ = base.partition("...")
+    if not dots:
+        return
+    tip = tip or "HEAD"
+    path = f"{before.folder}/{GATES_FILE}" if before.folder else GATES_FILE
+    with Repository.open(before.policies) as repository:
+        if repository.tree(repository.resolve(tip), path) == repository.tree(before.commit, path):
+            return
+    problem = f"the gates of `{tip}` have changed since the change left it, and this change is not judged by them"
+    raise CommandError(terminal, (problem, f"merge `{tip}` into the change, or rebase the change on it"))
+
+
+def _trailers(policies: Path, base: str, head: str | None) -> tuple[list[str], bool]:
+    """The reasons in the commits between, and whether the base has commits that the head lacks; None for `head` is the
+    commit that is checked out, "" is no commit."""
     from authz_sidecar.sources.commit_range import commits_between
+    from authz_sidecar.sources.merge_base import merge_base
 
     with Repository.open(policies) as repository:
         if head is None:
             commit = repository.head
             head = commit.id if commit is not None else ""
-        commits = commits_between(repository, base, head) if head else []
-        return [text for commit in commits for text in commit.trailer(TRAILER)]
+        if not head:
+            return [], False
+        commits = commits_between(repository, base, head)
+        parted = merge_base(repository.objects, base, head)
+        return [text for commit in commits for text in commit.trailer(TRAILER)], parted not in (base, None)
 
 
 def find_violations(

@@ -1,6 +1,7 @@
 """Policies from git on the command line of `serve`: a URL in the place of a directory, and the options that go with
 it."""
 
+import contextlib
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,9 @@ import msgspec
 
 from authz_sidecar.cli.option import DEFAULT_POLICIES, Directory
 from authz_sidecar.cli.terminal import CommandError, Terminal
+from authz_sidecar.sources.objects import RepositoryError
 from authz_sidecar.sources.remote import Remote, RemoteError, is_remote, parse_remote
+from authz_sidecar.sources.repository import Repository
 from authz_sidecar.sources.source import GitSettings
 from authz_sidecar.sources.transport import SshFiles
 from authz_sidecar.values.lineage import is_commit
@@ -192,7 +195,7 @@ def _require_outside(terminal: Terminal, settings: GitSettings) -> None:
         )
     inside = [Path(settings.cache).resolve()] if settings.cache else []
     if settings.remote.scheme == "file":
-        inside.append(Path(settings.remote.path).resolve())
+        inside += _folders_of(Path(settings.remote.path))
     if any(file.is_relative_to(folder) for folder in inside):
         raise CommandError(
             terminal,
@@ -201,3 +204,16 @@ def _require_outside(terminal: Terminal, settings: GitSettings) -> None:
                 "keep the file where only the operator of the server writes",
             ),
         )
+
+
+def _folders_of(repository: Path) -> list[Path]:
+    """Where a repository on this machine has its files: its own directory, its work tree, and the repository that a
+    linked work tree belongs to."""
+    found = [repository.resolve()]
+    # Whether there is one is told later.
+    with contextlib.suppress(RepositoryError), Repository.open(repository) as opened:
+        common = Path(opened.repo.commondir()).resolve()
+        found += [common, *([opened.root.resolve()] if opened.root else [])]
+        # The main work tree, which a linked one shares its history with.
+        found += [common.parent] if common.name == ".git" else []
+    return found

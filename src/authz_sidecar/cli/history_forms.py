@@ -19,6 +19,7 @@ from authz_sidecar.review.report.sentences import inexact_phrase
 from authz_sidecar.review.report.wording import markdown_phrase, plain_phrase, role_name
 
 _MOST_PLACES = 3
+_LONGEST_SAID = 300
 _MOST_MERGED = 5
 
 
@@ -35,13 +36,13 @@ def step_lines(step: AccessStep, places: Places, named: bool) -> Iterator[Line]:
     if commit is None:
         yield (("not committed", WARNING),)
     else:
-        parts = [date_text(commit.when), visible(commit.author), number_text(commit)]
+        parts = [date_text(commit.when), _said(commit.author), number_text(commit)]
         yield ((commit.id[:SHORT], PLACE), f"  {'  '.join(part for part in parts if part)}")
-        yield (f"  {visible(commit.subject)}",)
+        yield ("  ", ("subject: ", FAINT), _said(commit.subject))
     for why in justifications(step):
-        yield ("  ", ("justification: ", FAINT), visible(why))
+        yield ("  ", ("justification: ", FAINT), _said(why))
     for merged in step.merged[:_MOST_MERGED]:
-        yield ("  ", (f"merges {merged.id[:SHORT]} {visible(merged.author)}: {visible(merged.subject)}", FAINT))
+        yield ("  ", (f"merges {merged.id[:SHORT]} {_said(merged.author)}: {_said(merged.subject)}", FAINT))
     if step.merged[_MOST_MERGED:]:
         yield ("  ", (f"merges {len(step.merged) - _MOST_MERGED:,} more", FAINT))
     for change in step.changes:
@@ -51,6 +52,13 @@ def step_lines(step: AccessStep, places: Places, named: bool) -> Iterator[Line]:
             yield ("  ", sign, who + plain_phrase(permission.phrase()), (f"  {_places(permission, places)}", FAINT))
     for part in step.inexact:
         yield ("  ", ("? ", WARNING), plain_phrase(inexact_phrase(part)))
+
+
+def _said(text: str) -> str:
+    """What somebody wrote into a commit, so that no part of it is taken for a line of ours: it stands behind a label,
+    and without the gaps that would let the rest of it begin a line of the terminal."""
+    shown = visible(" ".join(text.split()))
+    return shown if len(shown) <= _LONGEST_SAID else f"{shown[: _LONGEST_SAID - 1]}…"
 
 
 def end_lines(history: PolicyHistory) -> Iterator[str]:

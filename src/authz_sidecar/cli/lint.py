@@ -62,7 +62,7 @@ Examples:
     help="From which severity on findings exit 1.",
 )
 @click.option("--fix", "fixes", is_flag=True, help="Correct what can be corrected without changing any access.")
-@click.option("--diff", "only_diff", is_flag=True, help="Show what `--fix` would change, and change nothing.")
+@click.option("--diff", "only_diff", is_flag=True, help="Show what `--fix` would change; exit 1 if anything.")
 @click.option("--list", "only_list", is_flag=True, help="Show the rules, and judge nothing.")
 @click.option("--explain", metavar="CODE", help="Show the page of one rule, and judge nothing.")
 @format_option("text", "json", "sarif", "github", "gitlab")
@@ -99,12 +99,14 @@ def command(
         )
     if (fixes or only_diff) and writes:
         raise click.UsageError("`--write-baseline` keeps the findings of today: leave `--fix` and `--diff` away")
+    if only_diff and form != "text":
+        raise click.UsageError("`--diff` shows lines alone: leave `--format` away")
     if fixes or only_diff:
-        correct_bundle(
+        found = correct_bundle(
             terminal, policies, choice, lambda: _stored(terminal, baseline, policies / BASELINE_FILE), only_diff
         )
-    if only_diff:
-        return
+        if only_diff:
+            end(FINDINGS if found else 0)
     with collections_paused():
         read = read_bundle(terminal, policies)
         files: Mapping[str, bytes] = read_directory(policies)[0] or {}

@@ -47,6 +47,8 @@ def command(
     A cell is what somebody may do who holds that role and no other. `all`: to every object that the role reaches,
     `own`: to objects that the subject owns, `part`: some of it, `-`: nothing.
     """
+    if view == "data-domains" and types:
+        raise click.UsageError("`--type` chooses object types: leave `--view data-domains` away")
     terminal = Terminal(color)
     compiled = require_bundle(terminal, policies)
     if compiled.bundle.form != "yaml":
@@ -63,7 +65,7 @@ def command(
         raise CommandError(terminal, ("the bundle has no data domains", "choose `--view types` or `--view actions`"))
     _require_known(terminal, roles, matrix.roles, "role")
     _require_known(terminal, types, matrix.types, "object type")
-    shown = matrix_view(matrix, chosen, roles or None, types or None)
+    shown = matrix_view(matrix, chosen, list(dict.fromkeys(roles)) or None, list(dict.fromkeys(types)) or None)
     title = f"Access by role: {compiled.bundle.name}"
     if form == "html":
         terminal.text(matrix_html(shown, title))
@@ -72,7 +74,7 @@ def command(
     elif form == "markdown":
         terminal.text("\n".join(matrix_markdown(shown)))
     else:
-        terminal.text("\n".join(matrix_text(shown)))
+        terminal.text("\n".join(matrix_text(shown, terminal.width)))
 
 
 def _require_known(terminal: Terminal, names: Collection[str], known: Collection[str], noun: str) -> None:

@@ -20,12 +20,13 @@ def number_text(commit: "Commit") -> str:
 
 
 def origin_text(origin: "Origin") -> str:
-    """`9f0c1d3a4b5c 2026-01-31 Ada #123 let clients delete their folders`; text of other people is not escaped."""
+    """`9f0c1d3a4b5c 2026-01-31 Ada #123 let clients delete their folders`; text of other people is not escaped, but has
+    no gap that would let the rest of it begin a line of the terminal."""
     commit = origin.commit
     if commit is None:
         return "not committed"
     parts = [commit.id[:SHORT], date_text(commit.when), commit.author, number_text(commit), commit.subject]
-    return " ".join(part for part in (*parts, origin.older and f"({_OLDER[origin.older]})") if part)
+    return " ".join(" ".join((*parts, origin.older and f"({_OLDER[origin.older]})")).split())
 
 
 def commit_object(commit: "Commit") -> dict[str, Any]:

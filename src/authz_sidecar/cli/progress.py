@@ -72,7 +72,7 @@ class Progress:
                 return
             bar = Bar(
                 SpinnerColumn("line"),
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 TimeElapsedColumn(),
                 console=self._terminal.progress_console(),

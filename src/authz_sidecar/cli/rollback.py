@@ -4,6 +4,7 @@ What is served is what git says, and history is not rewritten: a roll-back goes 
 those of the earlier one. Every sidecar takes it like any other, and it says why.
 """
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -103,7 +104,7 @@ def _show(terminal: Terminal, id: str, policies: Path) -> None:
 
 
 def _confirmed(terminal: Terminal) -> bool:
-    if not click.get_text_stream("stdin").isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise CommandError(
             terminal, ("nobody is there to confirm the change", "give `--yes`, or `--dry-run` to look only")
         )

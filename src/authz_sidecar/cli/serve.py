@@ -265,7 +265,9 @@ def command(
 
 def _run(settings: ServeSettings) -> None:
     # Compiling goes on while this process imports the rest, which takes as long.
-    early = None if settings.git else EarlyBuild.begin(Path(settings.policies))
+    # Where a repository is fetched there may be a password in the environment, which is to be taken out before.
+    fetches = settings.git or settings.shadow.git
+    early = None if fetches else EarlyBuild.begin(Path(settings.policies))
     try:
         _serve(settings, early)
     finally:

@@ -69,5 +69,5 @@ def shadow_settings(
         git = msgspec.structs.replace(git, remote=msgspec.structs.replace(git.remote, ref=text))
     else:
         return shadow
-    git = msgspec.structs.replace(git, at="", allow_rewind=True, allowed_signers="")
+    git = msgspec.structs.replace(git, at="", allow_rewind=True, allowed_signers="", remembers=False)
     return msgspec.structs.replace(shadow, git=git)

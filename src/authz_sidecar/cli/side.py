@@ -6,7 +6,21 @@ from authz_sidecar.cli.loading import CompiledBundle, compile_loaded, require_bu
 from authz_sidecar.cli.progress import Progress
 from authz_sidecar.cli.terminal import CommandError, Terminal
 from authz_sidecar.sources.objects import RepositoryError
+from authz_sidecar.sources.repository import Repository
 from authz_sidecar.sources.side import DirectorySide, find_side
+
+
+def has_policies(terminal: Terminal, text: str, policies: Path) -> bool:
+    """Whether there is anything at all where the bundle would stand at the revision `text`: there is nothing before the
+    change that adds the policies. A directory is always taken for one. Raises CommandError."""
+    try:
+        side = find_side(text, policies)
+        if isinstance(side, DirectorySide):
+            return True
+        with Repository.open(policies) as repository:
+            return not repository.lacks(side.commit, side.folder)
+    except RepositoryError as error:
+        raise CommandError(terminal, (error.message, error.help)) from None
 
 
 def require_side(terminal: Terminal, text: str | None, policies: Path) -> CompiledBundle:
@@ -25,4 +39,6 @@ def require_side(terminal: Terminal, text: str | None, policies: Path) -> Compil
             read = compile_loaded(loaded, progress, policies, side.files)
     except RepositoryError as error:
         raise CommandError(terminal, (error.message, error.help)) from None
-    return require_compiled(terminal, read, f"{side.commit[:12]}:{side.folder or '.'}", "")
+    name = f"{side.commit[:12]}:{side.folder or '.'}"
+    remedy = f"the places are those of `{text or 'HEAD'}`; name a revision that loads"
+    return require_compiled(terminal, read, name, "", remedy)

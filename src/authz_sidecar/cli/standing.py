@@ -1,14 +1,15 @@
 """The access that a policy gives, for `who-can` and `what-can`: asked of a region, told as lines."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from authz_sidecar.bundle.wording import listed, quote, suggest
 from authz_sidecar.cli.loading import CompiledBundle
 from authz_sidecar.cli.place import Places
 from authz_sidecar.cli.progress import Progress
-from authz_sidecar.cli.terminal import FAINT, PLACE, WARNING, Line, Terminal, visible
+from authz_sidecar.cli.terminal import FAINT, PLACE, WARNING, CommandError, Line, Terminal, visible
 from authz_sidecar.review.access.change import AccessDiff, Change, Inexact
 from authz_sidecar.review.access.diff import diff_access
 from authz_sidecar.review.access.region import Region
@@ -16,9 +17,39 @@ from authz_sidecar.review.material import Material
 from authz_sidecar.review.report.access_json import box_object
 from authz_sidecar.review.report.permission import Permission, Vocabulary, permissions_of
 from authz_sidecar.review.report.wording import plain_phrase
+from authz_sidecar.values.request import value_problem
 
 # Places of rules that are named for one line.
 MOST_PLACES = 3
+
+
+def require_values(terminal: Terminal, named: Mapping[str, str], optional: Mapping[str, str | None]) -> None:
+    """Raise CommandError for what no request can hold: each a noun and the value that was given for it. Those that are
+    `named` are not empty either, and no wildcard, which is a text like any other in a request."""
+    problems: list[tuple[str, str]] = []
+    for noun, value in (*named.items(), *optional.items()):
+        problem = value_problem(value or "") or ("is empty" if noun in named and not value else "")
+        if problem:
+            problems.append((f"the {noun} {problem}", "give it as requests spell it"))
+        elif noun in named and value == "*":
+            problems.append((f"the {noun} is `*`, which stands for nothing in a request", "see `authz-sidecar matrix`"))
+    if problems:
+        raise CommandError(terminal, *problems)
+
+
+def note_undeclared(terminal: Terminal, compiled: CompiledBundle, kind: str, action: str) -> None:
+    """Say of a type or action that the manifest of a YAML bundle does not declare that it does not."""
+    types = compiled.bundle.manifest.object_types
+    if compiled.bundle.form != "yaml":
+        return
+    if kind not in types:
+        what, name, known = f"object type {quote(kind)}", kind, list(types)
+    elif action not in types[kind].actions:
+        what, name, known = f"action {quote(action)} of {quote(kind)}", action, types[kind].actions
+    else:
+        return
+    guess = suggest(name, known, f"there are {listed(known, 'and')}")
+    terminal.note((("warning:", WARNING), visible(f" the bundle declares no {what}: {guess}")))
 
 
 def access_within(terminal: Terminal, compiled: CompiledBundle, region: Region) -> AccessDiff:

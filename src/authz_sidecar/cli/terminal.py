@@ -6,6 +6,7 @@ cursor nor reorder what a reviewer reads.
 """
 
 import os
+import shutil
 import sys
 from collections.abc import Iterable
 from typing import IO, TYPE_CHECKING, Any, TextIO, TypeAlias
@@ -87,6 +88,11 @@ class Terminal:
     def note(self, *lines: Line) -> None:
         """Write lines to standard error."""
         self._write(sys.stderr, lines)
+
+    @property
+    def width(self) -> int:
+        """How many columns standard output has; 0 where it is no terminal."""
+        return shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
 
     @property
     def takes_progress(self) -> bool:

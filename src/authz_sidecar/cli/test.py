@@ -47,7 +47,7 @@ Examples:
   authz-sidecar test --tag smoke --name "access levels: folder*" --verbose
   authz-sidecar test --format junit > policy-tests.xml
   authz-sidecar test --coverage --since origin/main --fail-under 100
-  authz-sidecar test --suggest >> policies/tests/cases.yaml
+  authz-sidecar test --suggest > missing.yaml
 """
 
 
@@ -118,14 +118,19 @@ def command(
         raise click.UsageError("`--list` runs no tests and has no JUnit form")
     if watch and (form != "text" or only_list or suggest):
         raise click.UsageError("`--watch` shows text; leave `--format`, `--list` and `--suggest` away")
-    if since is not None and not (measure or suggest or least is not None or written is not None):
+    if suggest and (form != "text" or verbose):
+        raise click.UsageError("`--suggest` prints cases as YAML alone; leave `--format` and `--verbose` away")
+    measured = _Measure(measure, since, least, written, suggest)
+    if only_list and (measured or since is not None):
+        raise click.UsageError("`--list` runs no tests and measures no coverage")
+    if since is not None and not measured:
         raise click.UsageError("`--since` is about coverage: give `--coverage`, `--fail-under` or `--suggest` with it")
     selection = Selection(names, tags, without, files)
     if only_list:
         compiled = require_bundle(terminal, policies)
         _show_list(terminal, _selected(terminal, compiled, selection), compiled, form)
         return
-    run = _Run(policies, selection, fail_fast, form, verbose, _Measure(measure, since, least, written, suggest))
+    run = _Run(policies, selection, fail_fast, form, verbose, measured)
     if watch:
         rerun_on_changes(terminal, policies, lambda: run.do(terminal))
     end(FAILURES if run.do(terminal) else 0)
@@ -181,7 +186,7 @@ class _Run(msgspec.Struct, frozen=True):
 
         coverage = measuring.measure_coverage(terminal, compiled, report, self.policies, self.measure.since)
         if self.measure.written is not None:
-            measuring.write_report(terminal, coverage, self.measure.written, f"Coverage of {compiled.bundle.name}")
+            measuring.write_report(terminal, coverage, self.measure.written, self.policies)
         least = self.measure.least
         if self.measure.suggest:
             for result in report.failures:
@@ -189,12 +194,19 @@ class _Run(msgspec.Struct, frozen=True):
             text = measuring.missing_tests(coverage)
             if text:
                 terminal.text(text)
-            terminal.note(*measuring.coverage_lines(coverage, least)[:1])
+            terminal.note(*measuring.coverage_lines(coverage, None)[:1])
+            if least is not None:
+                terminal.note(measuring.verdict_line(coverage, least))
         else:
             self._show(terminal, report, compiled, len(tests), measuring.coverage_object(coverage))
             if self.form == "text":
                 terminal.result(*measuring.coverage_lines(coverage, least))
-        return bool(report.failures) or (least is not None and not measuring.reaches(coverage, least))
+            elif self.form == "junit":
+                # The form has no place for it.
+                terminal.note(*measuring.coverage_lines(coverage, least))
+            elif least is not None:
+                terminal.note(measuring.verdict_line(coverage, least))
+        return bool(report.failures) or (least is not None and not coverage.judged.reaches(least))
 
     def _show(
         self,

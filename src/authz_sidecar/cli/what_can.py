@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from authz_sidecar.bundle.wording import listed, quote, suggest
 from authz_sidecar.cli.loading import CompiledBundle, end, require_bundle
 from authz_sidecar.cli.option import color_option, format_option, policies_option
 from authz_sidecar.cli.standing import (
@@ -14,13 +15,15 @@ from authz_sidecar.cli.standing import (
     inexact_object,
     permission_lines,
     permissions,
+    require_values,
 )
 from authz_sidecar.cli.terminal import DENY, FAINT, CommandError, Terminal, visible
 from authz_sidecar.review.access.change import Box, Kind
 from authz_sidecar.review.access.region import Region
 from authz_sidecar.review.access.space import AccessSpace
 from authz_sidecar.review.material import Material
-from authz_sidecar.values.request import ROLE_PREFIX, value_problem
+from authz_sidecar.review.report.wording import role_name
+from authz_sidecar.values.request import ROLE_PREFIX
 from authz_sidecar.values.texts import ANY, values_of
 
 NOTHING = 1
@@ -40,16 +43,14 @@ Examples:
 @format_option("text", "json")
 @color_option
 def command(subject: str, company: str | None, policies: Path, form: str, color: str) -> None:
-    """Show everything that SUBJECT may do, and by which rules: an identity, or `role:NAME` for who holds just that role.
+    """Show everything that SUBJECT may do, and by which rules: an identity, or `role:NAME` for whoever holds just that.
 
     The answer is complete. Exits 0 when SUBJECT may do anything at all, 1 when nothing.
     """
     terminal = Terminal(color)
-    problem = value_problem(subject) or ("" if subject else "is empty")
-    if problem:
-        raise CommandError(terminal, (f"the subject {problem}", "name an identity as requests spell it"))
+    require_values(terminal, {"subject": subject}, {"company": company})
     compiled = require_bundle(terminal, policies)
-    kind = _kind(compiled, subject)
+    kind = _kind(terminal, compiled, subject)
     # Whom the policies do not name has what anybody has.
     region = Region(
         Box(company=ANY if company is None else values_of([company])),
@@ -77,9 +78,14 @@ def command(subject: str, company: str | None, policies: Path, form: str, color:
     end(0 if changes or found.inexact else NOTHING)
 
 
-def _kind(compiled: CompiledBundle, subject: str) -> Kind:
-    """What the policies know a subject as."""
+def _kind(terminal: Terminal, compiled: CompiledBundle, subject: str) -> Kind:
+    """What the policies know a subject as; raises CommandError for a role that they do not know."""
     space = AccessSpace(None, Material(compiled.bundle, compiled.snapshot))
     if subject in space.identities:
         return Kind.IDENTITY
-    return Kind.ROLE if subject in space.roles or subject.startswith(ROLE_PREFIX) else Kind.ANYONE
+    if subject in space.roles:
+        return Kind.ROLE
+    if subject.startswith(ROLE_PREFIX):
+        guess = suggest(subject, space.roles, f"there are {listed(space.roles, 'and')}")
+        raise CommandError(terminal, (f"the policies have no role {quote(role_name(subject))}", guess))
+    return Kind.ANYONE

@@ -15,8 +15,10 @@ from authz_sidecar.cli.standing import (
     change_object,
     inexact_lines,
     inexact_object,
+    note_undeclared,
     permission_lines,
     permissions,
+    require_values,
 )
 from authz_sidecar.cli.terminal import ALLOW, DENY, FAINT, Line, Terminal, visible
 from authz_sidecar.review.access.change import SELF, AccessDiff, Box, Change, Kind
@@ -48,12 +50,14 @@ def command(
 ) -> None:
     """Show everybody who may do ACTION to OBJECT (`type:id`, or `type` for objects of that type), and by which rules.
 
-    The answer is complete: roles with what their holders may do, then every identity that the policies name, and anybody
-    else if that matters. Exits 0 when somebody may, 1 when nobody may.
+    The answer is complete: roles with what their holders may do, then every identity that the policies name, and
+    anybody else if that matters. Exits 0 when somebody may, 1 when nobody may.
     """
     terminal = Terminal(color)
-    compiled = require_bundle(terminal, policies)
     kind, colon, id = object.partition(":")
+    require_values(terminal, {"action": action, "object type": kind}, {"id": id, "company": company, "owner": owner})
+    compiled = require_bundle(terminal, policies)
+    note_undeclared(terminal, compiled, kind, action)
     box = Box(
         company=ANY if company is None else values_of([company]),
         type=values_of([kind]),

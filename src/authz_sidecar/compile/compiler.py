@@ -1,7 +1,7 @@
 """From a bundle to a snapshot: role graphs, rule order, conditions, indexes; or every reason why not."""
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -11,7 +11,7 @@ from authz_sidecar.compile.index import MAX_CONDITIONS_IN_LEAF, LeafLimitError, 
 from authz_sidecar.compile.names import NameSet, name_set
 from authz_sidecar.compile.planner import plan_section
 from authz_sidecar.compile.roles import RoleGraph, build_graph, pattern_diagnostic
-from authz_sidecar.compile.search import build_link_search, build_section_search
+from authz_sidecar.compile.search import LinkSearch, build_link_search, build_section_search
 from authz_sidecar.compile.snapshot import SectionIndex, Snapshot
 from authz_sidecar.compile.subjects import rank_by_hierarchy
 from authz_sidecar.model.conf import Effect, Section
@@ -84,21 +84,35 @@ def compile_bundle(bundle: "Bundle", *, searches: bool = True) -> tuple[Snapshot
     if any(diagnostic.severity is Severity.ERROR for diagnostic in diagnostics):
         return None, diagnostics[:MAX_DIAGNOSTICS]
     snapshot = Snapshot(bundle.name, bundle.model, bundle.tables, graphs, sections, {}, {})
-    return with_searches(snapshot) if searches else snapshot, diagnostics[:MAX_DIAGNOSTICS]
+    if searches:
+        return with_searches(snapshot), diagnostics[:MAX_DIAGNOSTICS]
+    # Where names or domains of links are patterns, who holds what is found by search alone.
+    patterned = [
+        name for name, graph in graphs.items() if graph.names is not None or graph.domains is not None or graph.members
+    ]
+    return (
+        msgspec.structs.replace(snapshot, link_searches=_link_searches(snapshot, patterned)),
+        diagnostics[:MAX_DIAGNOSTICS],
+    )
 
 
 def with_searches(snapshot: Snapshot) -> Snapshot:
     """The snapshot with what finds rules and links for questions about many objects."""
     tables, sections = snapshot.tables, snapshot.sections
-    asking = [(index.section, index.conditions) for index in sections.values()]
     return msgspec.structs.replace(
         snapshot,
         searches={
             suffix: build_section_search(index.section, index.branches, tables[index.section.ptype], index.order)
             for suffix, index in sections.items()
         },
-        link_searches={name: build_link_search(graph, tables[name], asking) for name, graph in snapshot.graphs.items()},
+        link_searches=_link_searches(snapshot, snapshot.graphs),
     )
+
+
+def _link_searches(snapshot: Snapshot, names: Iterable[str]) -> dict[str, LinkSearch]:
+    """The searches of the links of these role definitions."""
+    asking = [(index.section, index.conditions) for index in snapshot.sections.values()]
+    return {name: build_link_search(snapshot.graphs[name], snapshot.tables[name], asking) for name in names}
 
 
 def _too_many(table: RuleTable, row: int) -> Diagnostic:

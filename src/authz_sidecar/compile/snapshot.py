@@ -62,7 +62,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     """A compiled bundle: `tables` by ptype, `graphs` by role definition, `sections` by suffix.
 
     `searches` (by suffix) and `link_searches` (by role definition) find rules and links for questions about many
-    objects; both are empty in a snapshot that was compiled without them.
+    objects; a snapshot that was compiled without them has those of patterned links alone.
     """
 
     name: str

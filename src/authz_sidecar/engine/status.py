@@ -56,8 +56,10 @@ class PolicyStatus(msgspec.Struct):
         return max(0.0, now - self.looked_at) if self.policy_version and self.looked_at else 0.0
 
     def is_stale(self, now: float) -> bool:
-        """Whether that is longer than allowed."""
-        return bool(self.max_staleness) and self.staleness(now) > self.max_staleness
+        """Whether that is longer than allowed. What was never seen, as far as anybody knows, is."""
+        if not (self.max_staleness and self.policy_version):
+            return False
+        return not self.looked_at or self.staleness(now) > self.max_staleness
 
     def take(self, policy_version: str, now: float, *, renamed: bool = False) -> None:
         """A policy is served from now on."""

@@ -1,11 +1,15 @@
 """Which grants the policy tests exercise: the share of what a policy says that a test would notice.
 
-A grant is exercised by a test that passes, whose request the grant matches, and whose decision is the grant's effect:
-an allow by a test that is allowed, a deny by one that is denied by rule. Grants that are written once and make several
-rules, one for each type and action, count once for each of these; what roles inherit counts where it is written.
+A grant is exercised by a test that passes and whose decision rests on it alone: the request matches it, and no other
+grant that decides the same way. Without it the request would be decided otherwise, or by the lack of a rule. A test
+that several grants answer exercises none of them, since it would pass without any one of these. Grants that are written
+once and make several rules, one for each type and action, count once for each of these; what roles inherit counts where
+it is written.
 """
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import takewhile
 from typing import TypeAlias
 
 import msgspec
@@ -17,15 +21,17 @@ from authz_sidecar.review.reach import Holders
 from authz_sidecar.values import Reason, Request, RuleTable, Span
 from authz_sidecar.values.request import ROLE_PREFIX
 
-Counts: TypeAlias = dict[tuple[str, ...], int]
+Values: TypeAlias = tuple[str, ...]
+BY_RULE = (Reason.ALLOWED_BY_RULE, Reason.DENIED_BY_RULE)
 
 
 class ExercisedGrant(msgspec.Struct, frozen=True):
     """A grant and how often tests exercise it.
 
     `rows` are its rows in the rule table of `section`, `holder` the role, or the identity, that it is written for,
-    `fields` those of its first row by name; `tests` counts the tests that exercise it. A grant that was `removed`
-    stands in the base alone; a test exercises it by the opposite decision.
+    `fields` those of its first row by name; `tests` counts the tests that exercise it, and `shared` those that would
+    but for other grants that answer them too. A grant that was `removed` stands in the base alone; a test exercises it
+    by the opposite decision.
     """
 
     section: str
@@ -34,7 +40,8 @@ class ExercisedGrant(msgspec.Struct, frozen=True):
     holder: str
     fields: dict[str, str]
     allows: bool
-    tests: int
+    tests: int = 0
+    shared: int = 0
     removed: bool = False
 
 
@@ -65,54 +72,107 @@ class Exercise(msgspec.Struct, frozen=True):
         """The share of grants that are exercised, from 0 to 1; 1 where there are none."""
         return self.exercised / len(self.grants) if self.grants else 1.0
 
+    @property
+    def percent(self) -> float:
+        """The same in percent, cut after one digit, so that 100 means all."""
+        return 1000 * self.exercised // len(self.grants) / 10 if self.grants else 100.0
+
+    def reaches(self, percent: float) -> bool:
+        """Whether the share is at least that."""
+        return 100 * self.exercised >= percent * len(self.grants)
+
 
 def measure_exercise(material: Material, results: Iterable[CaseResult]) -> Exercise:
     """Which grants of the bundle the tests exercised whose `results` these are."""
-    asked = passed_requests(results)
-    grants: list[ExercisedGrant] = []
-    unheld = redundant = 0
-    held = _held_roles(material)
-    for index in material.snapshot.sections.values():
-        table = material.snapshot.tables[index.section.ptype]
-        counts = row_counts(material, index, asked, opposite=False)
-        left_out = material.redundant_rows(index.section.suffix)
-        for rows in grants_of(material, table):
-            if left_out.issuperset(rows):
-                redundant += 1
-            elif held is not None and _unheld(index, table, rows, held):
-                unheld += 1
-            else:
-                grants.append(exercised_grant(index, table, rows, counts))
-    return Exercise(tuple(grants), unheld, redundant)
+    written = GrantsInForce(material)
+    tests = [0] * len(written.grants)
+    shared = [0] * len(written.grants)
+    for result, request in passed_requests(results):
+        if result.decision.reason in BY_RULE:
+            deciding = written.deciding(request)
+            counts = tests if len(deciding) == 1 else shared
+            for number in deciding:
+                counts[number] += 1
+    return Exercise(
+        tuple(
+            [
+                msgspec.structs.replace(grant, tests=tests[number], shared=shared[number])
+                for number, grant in enumerate(written.grants)
+            ]
+        ),
+        written.unheld,
+        written.redundant,
+    )
 
 
-def passed_requests(results: Iterable[CaseResult]) -> list[tuple[CaseResult, Request]]:
+def passed_requests(results: Iterable[CaseResult]) -> Iterator[tuple[CaseResult, Request]]:
     """The results that passed, with what they asked."""
-    return [
-        (result, request) for result in results if result.passed and (request := result.test.request()[0]) is not None
-    ]
+    for result in results:
+        request = result.test.request()[0] if result.passed else None
+        if request is not None:
+            yield result, request
 
 
-def row_counts(
-    material: Material, index: SectionIndex, asked: list[tuple[CaseResult, Request]], *, opposite: bool
-) -> Counts:
-    """For the fields of each row of a section, how many requests it matches that were decided by a rule of its effect,
-    or with `opposite` decided otherwise than it says; none has no entry."""
-    fields, table = index.section.fields, material.snapshot.tables[index.section.ptype]
-    effects = table.columns[fields.index("eft")] if "eft" in fields else None
-    # Of rules with the same fields one is told for all.
-    counts: dict[tuple[str, ...], int] = {}
-    for result, request in asked:
-        decision = result.decision
-        if request.section != index.section.suffix:
-            continue
-        if not opposite and decision.reason not in (Reason.ALLOWED_BY_RULE, Reason.DENIED_BY_RULE):
-            continue
-        for row in material.decider.matching(request):
-            if ((effects is None or effects[row] != "deny") == decision.allowed) is not opposite:
-                values = table.values(row)
-                counts[values] = counts.get(values, 0) + 1
-    return counts
+class GrantsInForce:
+    """The `grants` of a bundle that a request can reach and that some decision depends on, in the order in which they
+    are written; `unheld` and `redundant` count the others, as in `Exercise`."""
+
+    def __init__(self, material: Material) -> None:
+        self._material = material
+        self.grants: list[ExercisedGrant] = []
+        self.unheld = self.redundant = 0
+        # By section, the grants that say the fields of a row. Of rules that say the same, one is told for all.
+        self._saying: dict[str, dict[Values, set[int]]] = {}
+        held = _held_roles(material)
+        for index in material.snapshot.sections.values():
+            self._read(index, held)
+
+    def _read(self, index: SectionIndex, held: frozenset[str] | None) -> None:
+        table = self._material.snapshot.tables[index.section.ptype]
+        left_out = self._material.redundant_rows(index.section.suffix)
+        found: list[list[int]] = []
+        for rows in grants_of(self._material, table):
+            if left_out.issuperset(rows):
+                self.redundant += 1
+            elif held is not None and _unheld(index, table, rows, held):
+                self.unheld += 1
+            else:
+                found.append(rows)
+        said = [{table.values(row) for row in rows} for rows in found]
+        repeated = _repeated(said)
+        self.redundant += len(repeated)
+        saying = self._saying[index.section.suffix] = {}
+        for number, rows in enumerate(found):
+            if number not in repeated:
+                for values in said[number]:
+                    saying.setdefault(values, set()).add(len(self.grants))
+                self.grants.append(_grant(index, table, rows))
+
+    def deciding(self, request: Request) -> set[int]:
+        """The numbers of the grants on which the decision of a request rests: those that it matches and that decide as
+        the first of them does, up to one that decides otherwise."""
+        index = self._material.snapshot.sections.get(request.section)
+        matching = self._material.decider.matching(request)
+        if index is None or not matching:
+            return set()
+        table = self._material.snapshot.tables[index.section.ptype]
+        effects = table.columns[index.section.fields.index("eft")] if "eft" in index.section.fields else None
+        if effects is not None:
+            first = effects[matching[0]] == "deny"
+            matching = list(takewhile(lambda row: (effects[row] == "deny") is first, matching))
+        saying = self._saying[request.section]
+        return set[int]().union(*[saying.get(table.values(row), ()) for row in matching])
+
+
+def _repeated(said: list[set[Values]]) -> set[int]:
+    """The numbers of grants all of whose rules others have too; of those that have the same, one is none of these."""
+    counts = Counter(values for rules in said for values in rules)
+    repeated: set[int] = set()
+    for number in sorted(range(len(said)), key=lambda number: len(said[number])):
+        if all(counts[values] > 1 for values in said[number]):
+            repeated.add(number)
+            counts.subtract(said[number])
+    return repeated
 
 
 def _unheld(index: SectionIndex, table: RuleTable, rows: list[int], held: frozenset[str]) -> bool:
@@ -144,20 +204,10 @@ def _held_roles(material: Material) -> frozenset[str] | None:
     return held
 
 
-def exercised_grant(
-    index: SectionIndex, table: RuleTable, rows: list[int], counts: Counts, *, removed: bool = False
-) -> ExercisedGrant:
-    """The grant that `rows` make; `counts` says how many tests exercise each row."""
+def _grant(index: SectionIndex, table: RuleTable, rows: list[int]) -> ExercisedGrant:
+    """The grant that `rows` make, without tests."""
     rule = table.rule(rows[0])
     fields = dict(zip(index.section.fields, rule.values, strict=True))
     holder = rule.via[-1] if rule.via else fields.get("sub", rule.values[0] if rule.values else "")
-    return ExercisedGrant(
-        index.section.suffix,
-        tuple(rows),
-        rule.span,
-        holder,
-        fields,
-        fields.get("eft", "allow") != "deny",
-        sum([counts.get(values, 0) for values in {table.values(row) for row in rows}]),
-        removed,
-    )
+    allows = fields.get("eft", "allow") != "deny"
+    return ExercisedGrant(index.section.suffix, tuple(rows), rule.span, holder, fields, allows)

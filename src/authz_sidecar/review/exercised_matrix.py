@@ -1,12 +1,17 @@
-"""Tests against the table of roles: which cells a test has allowed, and which it has shown to be refused."""
+"""Tests against the table of roles: which cells a test has allowed, and which it has shown to be refused.
+
+As with grants, what several roles of a subject allow is shown for none of them.
+"""
 
 from collections.abc import Iterable
 
 import msgspec
 
+from authz_sidecar.review.exercise import passed_requests
 from authz_sidecar.review.material import Material
 from authz_sidecar.review.matrix import AccessMatrix, Level, access_matrix
 from authz_sidecar.review.policy_tests import CaseResult
+from authz_sidecar.values import Reason
 from authz_sidecar.values.request import ROLE_PREFIX
 
 Cell = tuple[str, str, str]
@@ -34,7 +39,7 @@ class CellShare(msgspec.Struct, frozen=True):
 
 class ExercisedMatrix(msgspec.Struct, frozen=True):
     """The matrix of a bundle with what passing tests have shown: cells (role, type, action) that a role of the subject
-    allowed, and cells of the roles of a subject that was denied."""
+    allowed and nothing else of it, and cells of the roles of a subject that was denied."""
 
     matrix: AccessMatrix
     allowed: frozenset[Cell]
@@ -65,17 +70,18 @@ def exercise_matrix(material: Material, results: Iterable[CaseResult]) -> Exerci
     """What the tests with these `results` show of the matrix of a bundle in YAML."""
     allowed: set[Cell] = set()
     denied: set[Cell] = set()
-    holders = material.snapshot.tables["p"].columns[0]
-    for result in results:
-        request = result.test.request()[0] if result.passed else None
-        if request is None:
-            continue
-        if result.decision.allowed:
-            names = {holders[row] for row in material.decider.matching(request)}
-            told = allowed
-        else:
-            names = set(material.decider.roles(request))
-            told = denied
+    table = material.snapshot.tables["p"]
+    holders, effects = table.columns[0], table.columns[material.snapshot.sections[""].section.fields.index("eft")]
+    for result, request in passed_requests(results):
+        told, names = denied, set[str]()
+        if result.decision.reason is Reason.NO_MATCHING_RULE:
+            names.update(material.decider.roles(request))
+        elif result.decision.reason is Reason.DENIED_BY_RULE:
+            names.update(holders[row] for row in material.decider.matching(request) if effects[row] == "deny")
+        elif result.decision.reason is Reason.ALLOWED_BY_RULE:
+            told, names = allowed, {holders[row] for row in material.decider.matching(request)}
+            if len(names) > 1:
+                continue
         told.update(
             (name.removeprefix(ROLE_PREFIX), request.type, request.action)
             for name in names

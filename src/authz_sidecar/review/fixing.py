@@ -1,6 +1,5 @@
 """Fixes at work: the edits that lint rules ask for, made in a bundle's files."""
 
-import contextlib
 from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
@@ -17,8 +16,8 @@ from authz_sidecar.review.rules import RULES
 from authz_sidecar.review.rules.rule import Edit, EditKind
 from authz_sidecar.values import Diagnostic, Severity
 
-# One fix may make room for another; what goes on longer is not safe.
-MAX_ROUNDS = 10
+# One fix may make room for another, and at most 1,000 findings are told at once; what goes on longer is not safe.
+MAX_ROUNDS = 50
 
 
 class Fixed(msgspec.Struct, frozen=True):
@@ -33,36 +32,62 @@ class Fixed(msgspec.Struct, frozen=True):
 def make_edits(files: Mapping[str, bytes], fixes: Iterable[Iterable[Edit]]) -> Fixed:
     """Make fixes in the `files` of a bundle. The edits of one fix are made together or not at all; of fixes that touch
     the same text the first is made."""
+    editor = _Editor(files)
     wanted = [edits for fix in fixes if (edits := tuple(dict.fromkeys(fix)))]
-    try:
-        return Fixed(_made(files, wanted), sum(map(len, wanted)), 0)
-    except (YamlEditError, ValueError, KeyError):
-        # Some are in each other's way: one by one.
-        taken: list[tuple[Edit, ...]] = []
-        for edits in wanted:
-            with contextlib.suppress(YamlEditError, ValueError, KeyError):
-                _made(files, [*taken, edits])
-                taken.append(edits)
-        made = sum(map(len, taken))
-        return Fixed(_made(files, taken), made, sum(map(len, wanted)) - made)
+    taken = editor.possible([], wanted)
+    made = sum(map(len, taken))
+    return Fixed(editor.edited(taken), made, sum(map(len, wanted)) - made)
 
 
-def _made(files: Mapping[str, bytes], fixes: Iterable[tuple[Edit, ...]]) -> dict[str, bytes]:
-    by_file: dict[str, list[Edit]] = {}
-    for edits in fixes:
+class _Editor:
+    """Makes edits in files, each of which is parsed once."""
+
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        self._files = files
+        self._texts: dict[str, YamlText] = {}
+
+    def possible(self, taken: list[tuple[Edit, ...]], wanted: list[tuple[Edit, ...]]) -> list[tuple[Edit, ...]]:
+        """The fixes of `wanted` that can be made together, behind those that are `taken`, which can."""
+        try:
+            self.edited([*taken, *wanted])
+        except (YamlEditError, ValueError, KeyError):
+            if len(wanted) == 1:
+                return taken
+            # Few are in the way of others: half by half they are found.
+            half = len(wanted) // 2
+            return self.possible(self.possible(taken, wanted[:half]), wanted[half:])
+        return [*taken, *wanted]
+
+    def edited(self, fixes: Iterable[tuple[Edit, ...]]) -> dict[str, bytes]:
+        """The files that change. Raises YamlEditError, ValueError or KeyError where edits cannot be made together."""
+        by_file: dict[str, list[Edit]] = {}
+        for edits in fixes:
+            for edit in edits:
+                by_file.setdefault(edit.span.file, []).append(edit)
+        changed: dict[str, bytes] = {}
+        for file, wanted in by_file.items():
+            edited = self._edit_yaml(file, wanted) if file.endswith(".yaml") else self._edit_rows(file, wanted)
+            if edited != self._files[file]:
+                changed[file] = edited
+        return changed
+
+    def _edit_yaml(self, file: str, edits: Iterable[Edit]) -> bytes:
+        if file not in self._texts:
+            self._texts[file] = YamlText(self._files[file].decode("utf-8"))
+        return _edit_yaml(self._texts[file], edits).encode("utf-8")
+
+    def _edit_rows(self, file: str, edits: Iterable[Edit]) -> bytes:
+        """A row is a line."""
+        lines = self._files[file].split(b"\n")
+        gone = set[int]()
         for edit in edits:
-            by_file.setdefault(edit.span.file, []).append(edit)
-    changed: dict[str, bytes] = {}
-    for file, wanted in by_file.items():
-        text = files[file].decode("utf-8")
-        edited = _edit_yaml(text, wanted) if file.endswith((".yaml", ".yml")) else _edit_rows(text, wanted)
-        if edited != text:
-            changed[file] = edited.encode("utf-8")
-    return changed
+            if edit.kind is not EditKind.REMOVE_ITEM or not 0 < edit.span.line <= len(lines):
+                raise YamlEditError("only rows can be taken out of such a file")
+            gone.add(edit.span.line)
+        return b"\n".join([line for number, line in enumerate(lines, 1) if number not in gone])
 
 
-def _edit_yaml(text: str, edits: Iterable[Edit]) -> str:
-    file = YamlText(text)
+def _edit_yaml(file: YamlText, edits: Iterable[Edit]) -> str:
     at: dict[EditKind, list[int]] = {kind: [] for kind in EditKind}
     made: list[TextEdit] = []
     for edit in edits:
@@ -72,17 +97,7 @@ def _edit_yaml(text: str, edits: Iterable[Edit]) -> str:
             made.append(file.replace_at(offset, edit.text))
     made += file.remove_items(at[EditKind.REMOVE_ITEM])
     made += file.remove_entries(at[EditKind.REMOVE_ENTRY])
-    return apply_edits(text, made)
-
-
-def _edit_rows(text: str, edits: Iterable[Edit]) -> str:
-    """A row of CSV is a line."""
-    lines = text.splitlines(keepends=True)
-    for edit in edits:
-        if edit.kind is not EditKind.REMOVE_ITEM or not 0 < edit.span.line <= len(lines):
-            raise YamlEditError("only rows can be taken out of such a file")
-        lines[edit.span.line - 1] = ""
-    return "".join(lines)
+    return apply_edits(file.text, made)
 
 
 class FixError(Exception):
@@ -126,7 +141,7 @@ def fix_bundle(
 
 def _read(files: Mapping[str, bytes], name: str) -> tuple[Material, list[Diagnostic]]:
     bundle, found = parse_bundle(files, name)
-    snapshot, more = compile_bundle(bundle) if bundle is not None else (None, [])
+    snapshot, more = compile_bundle(bundle, searches=False) if bundle is not None else (None, [])
     if bundle is None or snapshot is None:
         error = next(d for d in (*found, *more) if d.severity is Severity.ERROR)
         raise FixError(f"the fixed bundle would not load: {error.span}: {error.message}")

@@ -1,10 +1,10 @@
 """Which grants a decision log needed, and which it did not: the least-privilege report.
 
 A grant is used if it decides a logged request, when all of them are decided anew by the policy as it is: an allow, a
-deny, or a condition that fails and so denies. A list of objects uses every grant that can put one into it. All that is
-unused can be taken away together, and every logged request is still decided as it is now: whatever decided it is still
-there, and rules that are gone decide nothing. A used grant is `replaceable` if each of its allowances in the log would
-be made by another grant, were it alone taken away.
+deny, or a condition that fails and so denies. A list of objects uses every grant that can put one into it, or keep
+one out of it in either way. All that is unused can be taken away together, and every logged request is still decided
+as it is now: whatever decided it is still there, and rules that are gone decide nothing. A used grant is
+`replaceable` if each of its allowances in the log would be made by another grant, were it alone taken away.
 """
 
 import msgspec

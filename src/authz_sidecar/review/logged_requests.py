@@ -26,6 +26,8 @@ MAX_DAYS = 10_000
 # No line of ours has as much outside of its request.
 MAX_TEXT = 4096
 MAX_VERSIONS = 100
+_NO_POLICY = Reason.NO_POLICY.label
+_OF_ASKER = (Masked.SUBJECT_ATTRIBUTES, Masked.CONTEXT)
 
 _decode = msgspec.json.Decoder(LoggedDecision).decode
 _encode = msgspec.json.Encoder(order="sorted").encode
@@ -36,10 +38,10 @@ class LogFacts(msgspec.Struct):
 
     `decisions` were decided again, `requests` times, since the same question is decided once. `masked` lack a part of
     the request that the decision needs, `filters` are questions about lists, `invalid` lines are none of ours, `torn`
-    last lines were not written to their end, and `outside` ones are older than asked for. `dropped` decisions the log
-    itself knows to be missing. `first` and `last` are the earliest and latest times among the lines ("": there are
-    none), `days` the dates, `versions` how many decisions which policy made, and `least_sample` is the smallest share
-    that was logged.
+    last lines were not written to their end, `unserved` ones were denied since there was no policy yet, which no other
+    would have changed, and `outside` ones are older than asked for. `dropped` decisions the log itself knows to be
+    missing. `first` and `last` are the earliest and latest times among the lines ("": there are none), `days` the
+    dates, `versions` how many decisions which policy made, and `least_sample` is the smallest share that was logged.
     """
 
     decisions: int = 0
@@ -49,6 +51,7 @@ class LogFacts(msgspec.Struct):
     invalid: int = 0
     torn: int = 0
     dropped: int = 0
+    unserved: int = 0
     outside: int = 0
     first: str = ""
     last: str = ""
@@ -77,6 +80,7 @@ class LogReader:
         self._since = since
         self._timed = depends_on_time(decider.snapshot)
         self._reads_context = any(map(_reads_whole_context, _conditions(decider.snapshot)))
+        self._reads_asker = any(map(_reads_asker, _conditions(decider.snapshot)))
         self._kept: dict[tuple[object, ...], tuple[Request, Decision] | None] = {}
         self._bytes = 0
         # Seconds at the beginning of each second that was met lately, by its text.
@@ -118,6 +122,9 @@ class LogReader:
             if time < since:
                 facts.outside += 1
                 continue
+            if logged.reason == _NO_POLICY:
+                facts.unserved += 1
+                continue
             if not first or time < first:
                 first = time
             last = max(last, time)
@@ -139,7 +146,8 @@ class LogReader:
                 seconds if timed else 0.0,
             )
             if logged.context or thing.attributes or logged.subject_attributes or logged.masked:
-                key = (*key, _encode((logged.subject_attributes, thing.attributes, logged.context, logged.masked)))
+                given = (logged.subject_attributes, thing.attributes, logged.context, logged.masked)
+                key = (*key, logged.kind == "filter", _encode(given))
             try:
                 found = kept[key]
             except KeyError:
@@ -185,6 +193,9 @@ class LogReader:
         if not all(name.startswith(ATTRIBUTES) for name in hidden):
             return None
         if self._reads_context and any(name.startswith(Masked.CONTEXT) for name in hidden):
+            return None
+        # A list rests on rules that no decision about its type alone comes to.
+        if logged.kind == "filter" and self._reads_asker and any(name.startswith(_OF_ASKER) for name in hidden):
             return None
         thing = logged.object
         request, _ = build_request(
@@ -237,6 +248,16 @@ def _reads_whole_context(expr: Expr) -> bool:
         case Token(name):
             return SOURCES.get(name) == "context"
     return any(map(_reads_whole_context, children(expr)))
+
+
+def _reads_asker(expr: Expr) -> bool:
+    """Whether an attribute of the subject or something of the context is looked at."""
+    match expr:
+        case Attribute(Token(name), _):
+            return SOURCES.get(name) in {None, "subject", "context"}
+        case Token(name):
+            return SOURCES.get(name) in {None, "context"}
+    return any(map(_reads_asker, children(expr)))
 
 
 def _reads_clock(expr: Expr) -> bool:

@@ -6,6 +6,7 @@ do not.
 
 import enum
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import msgspec
 
@@ -27,38 +28,54 @@ class Level(enum.StrEnum):
     NONE = "none"
 
 
+class Extent(NamedTuple):
+    """What a rule is about within a type: objects with that id, or whose ids begin so before `*`; the subject's own
+    alone; where the condition holds."""
+
+    id: str
+    own: bool
+    when: str
+
+    def covers(self, other: "Extent") -> bool:
+        """Whether everything of the other is in this one. An id, a beginning or an owner is in several of these only
+        where it is in one; a condition is taken for what it says."""
+        ids = other.id.startswith(self.id[:-1]) if self.id.endswith(ANY) else other.id == self.id
+        return ids and self.own <= other.own and self.when in (ALWAYS, other.when)
+
+
+EVERYTHING = Extent(ANY, False, ALWAYS)
+OWN = Extent(ANY, True, ALWAYS)
+
+
 class RoleGrants:
     """The rules of one role, by what they are about."""
 
     def __init__(self) -> None:
-        self._rows: dict[tuple[str, str], list[dict[str, str]]] = {}
+        # By type and action, whether the rule denies, and its extent.
+        self._rules: dict[tuple[str, str], set[tuple[bool, Extent]]] = {}
 
-    def add(self, fields: dict[str, str]) -> None:
+    def add(self, fields: Mapping[str, str]) -> None:
         """One more rule."""
-        self._rows.setdefault((fields["type"], fields["act"]), []).append(fields)
+        extent = Extent(fields["id"], fields["scope"] == "own", fields.get("when", ALWAYS))
+        self._rules.setdefault((fields["type"], fields["act"]), set()).add((fields["eft"] == "deny", extent))
 
     def level(self, kind: str, action: str) -> Level:
         """How much of a type the action may be done to."""
-        rows = [
-            row for key in ((kind, action), (kind, ANY), (ANY, action), (ANY, ANY)) for row in self._rows.get(key, ())
+        keys = ((kind, action), (kind, ANY), (ANY, action), (ANY, ANY))
+        rules = set[tuple[bool, Extent]]().union(*[self._rules.get(key, ()) for key in keys])
+        denied = [extent for denies, extent in rules if denies]
+        allowed = [
+            extent for denies, extent in rules if not denies and not any(refused.covers(extent) for refused in denied)
         ]
-        denied = {_extent(row) for row in rows if row["eft"] == "deny"}
-        allowed = {_extent(row) for row in rows if row["eft"] != "deny"}
-        if not allowed or Level.ALL in denied:
+        if not allowed:
             return Level.NONE
-        if denied:
-            return Level.NONE if allowed == denied == {Level.OWN} else Level.PART
-        for level in (Level.ALL, Level.OWN, Level.PART):
-            if level in allowed:
-                # Its own objects and some more are neither.
-                return Level.PART if level is Level.OWN and Level.PART in allowed else level
-        return Level.NONE
-
-
-def _extent(row: Mapping[str, str]) -> Level:
-    if row["id"] != ANY or row.get("when", ALWAYS) != ALWAYS:
-        return Level.PART
-    return Level.OWN if row["scope"] == "own" else Level.ALL
+        if denied or any(extent.when != ALWAYS for extent in allowed):
+            # Each denial is about something of the type, so it leaves less than all of it, and less than all own. And a
+            # condition that cannot be evaluated denies what other rules allow.
+            return Level.PART
+        if EVERYTHING in allowed:
+            return Level.ALL
+        return Level.OWN if OWN in allowed and all(OWN.covers(extent) for extent in allowed) else Level.PART
 
 
 class AccessMatrix(msgspec.Struct, frozen=True):

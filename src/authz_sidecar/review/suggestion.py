@@ -5,21 +5,21 @@ from itertools import islice, product
 from typing import Any
 
 import msgspec
-import yaml
 
+from authz_sidecar.bundle.yaml_edit import flow_text
 from authz_sidecar.compile.snapshot import SectionIndex
 from authz_sidecar.model.expression import And, Attribute, Compare, Const, Expr, In, Sequence, Token
-from authz_sidecar.review.exercise import ExercisedGrant
+from authz_sidecar.review.exercise import ExercisedGrant, GrantsInForce
 from authz_sidecar.review.material import Material
 from authz_sidecar.values import Reason, Request, build_request
 from authz_sidecar.values.request import ROLE_PREFIX, SOURCES
 
 # Ways to fill what a grant leaves open, tried until one is decided by the grant.
-MAX_TRIED = 200
+MAX_TRIED = 400
 MAX_HOLDERS = 20
 ANYTHING = "*"
-# What stands for a value that the policy leaves open.
-SOME_ID = "1"
+# What stands for a value that the policy leaves open. Another id is for grants beside one that names the first.
+SOME_IDS = ("1", "2")
 SOMEBODY = "somebody"
 
 
@@ -31,30 +31,37 @@ class Suggestion(msgspec.Struct, frozen=True):
 
 
 class CaseFinder:
-    """Finds cases for the grants of one bundle."""
+    """Finds cases for the grants of one bundle. For grants that were removed from it, `head` is the policy that must
+    decide them otherwise now."""
 
-    def __init__(self, material: Material) -> None:
+    def __init__(self, material: Material, head: Material | None = None) -> None:
         self._material = material
+        self._head = head
+        self._grants = GrantsInForce(material)
+        self._numbers = {_key(grant): number for number, grant in enumerate(self._grants.grants)}
         self._holders = _holders(material)
         companies = {place for held in self._holders.values() for _, place in held if place != ANYTHING}
         self._companies = [*sorted(companies)[:1], ""]
 
     def suggest(self, grant: ExercisedGrant) -> Suggestion:
         """A case for a grant."""
+        number = self._numbers.get(_key(grant), -1)
         for request in islice(self._requests(grant), MAX_TRIED):
-            if self._exercises(request, grant):
+            if self._exercises(request, grant, number):
                 return Suggestion(grant, request)
         return Suggestion(grant, None)
 
-    def _exercises(self, request: Request, grant: ExercisedGrant) -> bool:
-        """Whether the decision on a request is the grant's."""
+    def _exercises(self, request: Request, grant: ExercisedGrant, number: int) -> bool:
+        """Whether a test with that request would exercise the grant."""
         decider = self._material.decider
         wanted = Reason.ALLOWED_BY_RULE if grant.allows else Reason.DENIED_BY_RULE
         if decider.violations(request) or decider.decide(request).reason is not wanted:
             return False
-        table = self._material.snapshot.rules[grant.section]
-        own = {table.values(row) for row in grant.rows}
-        return any(table.values(row) in own for row in decider.matching(request))
+        deciding = self._grants.deciding(request)
+        if self._head is None:
+            return deciding == {number}
+        now = self._head.decider
+        return number in deciding and not now.violations(request) and now.decide(request).allowed is not grant.allows
 
     def _index(self, grant: ExercisedGrant) -> SectionIndex:
         return self._material.snapshot.sections[grant.section]
@@ -66,7 +73,7 @@ class CaseFinder:
         for kind, id in self._objects(fields):
             for action in self._actions(kind, fields.get("action", "")):
                 for subject, place in self._subjects(grant):
-                    companies = self._companies_of(fields.get("company", ANYTHING), place)
+                    companies = self._companies_of(grant, fields.get("company", ANYTHING), place)
                     # An own grant wants the subject for its owner, one that refuses may want another.
                     for company, owner in product(companies, ("", subject, SOMEBODY)):
                         request, _ = build_request(
@@ -91,7 +98,9 @@ class CaseFinder:
         own = [(name, ANYTHING) for name in names[:1] if not name.startswith(ROLE_PREFIX)]
         return list(dict.fromkeys([*held, *own]))
 
-    def _companies_of(self, said: str, place: str) -> list[str]:
+    def _companies_of(self, grant: ExercisedGrant, said: str, place: str) -> list[str]:
+        if "company" not in {SOURCES.get(token) for token in self._index(grant).section.tokens}:
+            return [""]
         if said != ANYTHING:
             return [said]
         return self._companies if place == ANYTHING else [place]
@@ -102,12 +111,9 @@ class CaseFinder:
             kinds = [fields["type"]]
             if kinds == [ANYTHING]:
                 kinds = [*self._material.bundle.manifest.object_types] or ["thing"]
-            id = fields.get("id", ANYTHING)
-            return [(kind, id[:-1] + SOME_ID if id.endswith(ANYTHING) else id) for kind in kinds]
-        text = fields.get("object", "")
-        text = text[:-1] + SOME_ID if text.endswith(ANYTHING) else text
-        kind, _, id = text.partition(":")
-        return [(kind, id)]
+            return [(kind, id) for id in _filled(fields.get("id", ANYTHING)) for kind in kinds]
+        objects = [text.partition(":") for text in _filled(fields.get("object", ""))]
+        return [(kind, id) for kind, _, id in objects]
 
     def _actions(self, kind: str, said: str) -> list[str]:
         if said and said != ANYTHING:
@@ -123,6 +129,16 @@ class CaseFinder:
             for part in expr.operands if isinstance(expr, And) else (expr,):
                 _fill(filled, part)
         return filled
+
+
+def _filled(pattern: str) -> list[str]:
+    """Texts that a pattern matches whose last character may be a wildcard."""
+    return [pattern[:-1] + id for id in SOME_IDS] if pattern.endswith(ANYTHING) else [pattern]
+
+
+def _key(grant: ExercisedGrant) -> tuple[object, ...]:
+    """What a grant is known by."""
+    return (grant.section, grant.span, *grant.fields.values())
 
 
 def _fill(filled: dict[str, dict[str, Any]], part: Expr | None) -> None:
@@ -178,8 +194,8 @@ def suggestion_yaml(suggestions: list[Suggestion], taken: Collection[str] = ()) 
             number += 1
             case["name"] = f"{name} ({number})"
         names.add(case["name"])
-        text = yaml.safe_dump([case], sort_keys=False, allow_unicode=True, width=10_000)
-        lines += [f"  {line}" for line in text.rstrip("\n").split("\n")]
+        for sign, (key, value) in zip(("-", *" " * len(case)), case.items(), strict=False):
+            lines.append(f"  {sign} {key}: {flow_text(value)}")
     return "\n".join(lines)
 
 

@@ -6,6 +6,7 @@ The rest is for the writer's thread. It costs a check some microseconds (docs/be
 
 import datetime as dt
 import logging
+import math
 import random
 from collections.abc import Callable
 
@@ -129,7 +130,8 @@ class Timestamps:
 
     def text(self, seconds: float) -> str:
         """The time as text."""
-        micros = round(seconds * 1e6)
+        # Never up: a condition on time that holds until a moment does not hold at it.
+        micros = math.floor(seconds * 1e6)
         second, rest = divmod(micros, 1_000_000)
         if second != self._second:
             self._text = dt.datetime.fromtimestamp(second, dt.UTC).strftime("%Y-%m-%dT%H:%M:%S")

@@ -64,15 +64,19 @@ class PolicyFeed:
         self._retry_at = 0.0
         self._asked = asyncio.Event()
         # Whoever waits for what the next look comes to; and when a look began last.
-        self._asking: list[asyncio.Future[Refreshed]] = []
+        self._asking: set[asyncio.Future[Refreshed]] = set()
         self._looked = float("-inf")
 
     async def refresh(self) -> Refreshed:
         """Look now, and say what came of it. All that ask before a look begins are answered by that one look."""
         answer: asyncio.Future[Refreshed] = asyncio.get_running_loop().create_future()
-        self._asking.append(answer)
+        self._asking.add(answer)
         self.ask()
-        return await answer
+        try:
+            return await answer
+        finally:
+            # Also where whoever asked has left.
+            self._asking.discard(answer)
 
     def ask(self) -> None:
         """Look now, and build what is there also if it looks unchanged."""
@@ -228,7 +232,7 @@ class PolicyFeed:
             outcome, why = RefreshOutcome.FAILED, status.unseen or why
         found = "" if sight is None else sight.version or self._found(status)
         for answer in asked:
-            self._asking.remove(answer)
+            self._asking.discard(answer)
             if not answer.done():
                 answer.set_result(Refreshed(outcome, status.policy_version, found, why))
 

@@ -6,6 +6,7 @@ attributes.
 
 import hashlib
 import hmac
+import math
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -91,6 +92,8 @@ class Mask:
             masked.append(str(name))
             return None
         hidden = self._keys.get(name, set()).intersection(values)
+        # JSON has no such numbers: what would be written is another value.
+        hidden.update(key for key, value in values.items() if not _is_finite(value))
         if not hidden:
             return values
         masked += [f"{name}.{key}" for key in sorted(hidden)]
@@ -98,6 +101,15 @@ class Mask:
 
     def _digest(self, value: str) -> str:
         return HASHED + hmac.new(self._key, value.encode(), hashlib.sha256).hexdigest()[:HASH_DIGITS]
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether JSON can say the value: all its numbers are finite."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, Mapping):
+        return all(map(_is_finite, value.values()))
+    return not isinstance(value, list | tuple) or all(map(_is_finite, value))
 
 
 def mask_problem(name: str) -> bool:

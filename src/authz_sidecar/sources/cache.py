@@ -163,11 +163,21 @@ class GitCache:
             raise RepositoryError("the clone has too many packs")
         return repository
 
-    def discard(self) -> None:
-        """Do away with the clone. Hold the lock. Whoever reads it finds it missing and tries again."""
+    def set_aside(self) -> Path:
+        """Put the clone where `put_back` finds it. Hold the lock. Whoever reads it finds it missing and tries again."""
+        aside = Path(tempfile.mkdtemp(dir=self._place, prefix="discarded.")) / "repository.git"
         with contextlib.suppress(FileNotFoundError):
-            doomed = Path(tempfile.mkdtemp(dir=self._place, prefix="discarded."))
-            self.repository.rename(doomed / "repository.git")
+            self.repository.rename(aside)
+        return aside
+
+    def put_back(self, aside: Path) -> None:
+        """Have again what was set aside, in the place of what was made since."""
+        if aside.exists():
+            self.set_aside()
+            aside.rename(self.repository)
+
+    def discard_rest(self) -> None:
+        """Do away with what was set aside. Hold the lock."""
         for doomed in self._place.glob("discarded.*"):
             shutil.rmtree(doomed, ignore_errors=True)
 
@@ -180,6 +190,12 @@ class GitCache:
         """Take the pack in the open file `pack`; raises what damaged packs raise."""
         pack.seek(0)
         repository.repo.object_store.add_thin_pack(pack.read, None)
+
+    def keep_edge(self, repository: Repository, commits: set[bytes]) -> None:
+        """Remember the commits whose parents the remote does not hold, that their parents are not missed."""
+        if commits:
+            repository.repo.update_shallow(commits, None)  # type: ignore[arg-type]  # ids are bytes
+            repository.objects.shallow |= {commit.decode("ascii") for commit in commits}
 
     def keep_tip(self, repository: Repository, commit: str) -> None:
         """Remember the newest commit of the ref in the clone."""
@@ -196,11 +212,15 @@ class GitCache:
         """Take the objects of a repository on this machine from where they are."""
         with contextlib.closing(open_local(self._remote)) as source:
             objects = Path(source.object_store.path).resolve()
+            edge = b"".join(b"%s\n" % commit for commit in sorted(source.get_shallow()))
         text = f"{objects}\n"
         alternates = self.repository / _ALTERNATES
         if not alternates.exists() or alternates.read_text() != text:
             alternates.parent.mkdir(exist_ok=True)
             alternates.write_text(text)
+        shallow = self.repository / "shallow"
+        if edge or shallow.exists():
+            shallow.write_bytes(edge)
 
 
 def open_exactly(path: Path) -> Repository:

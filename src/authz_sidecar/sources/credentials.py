@@ -5,6 +5,7 @@ They never stand on a command line, in a URL or in a message. The file has git's
 is replaced there is used.
 """
 
+import contextlib
 import os
 import stat
 from collections.abc import MutableMapping
@@ -47,10 +48,29 @@ class Credentials(msgspec.Struct, frozen=True):
 
 def take_credentials(environment: MutableMapping[str, str]) -> Credentials | None:
     """The credentials in the environment, None without. They are taken out of it, so that no process that is started
-    from now on has them."""
+    from now on has them, and the system shows them to nobody as those that this one was started with."""
     user = environment.pop(USER_VARIABLE, "")
     password = environment.pop(PASSWORD_VARIABLE, "")
+    if environment is os.environ and password:
+        _forget(PASSWORD_VARIABLE)
     return Credentials(user or DEFAULT_USER, password) if password else None
+
+
+def _forget(name: str) -> None:
+    """Blank a variable in the environment that this process was started with, which Linux shows in `/proc` for as long
+    as it runs. Where that cannot be done, it is shown to the same user as before, and to root."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        # proc(5): `env_start` and `env_end` are the 50th and 51st field; the second may hold spaces.
+        fields = Path("/proc/self/stat").read_text("ascii", "replace").rpartition(")")[2].split()
+        start, end = int(fields[47]), int(fields[48])
+        with Path("/proc/self/mem").open("r+b", buffering=0) as memory:
+            memory.seek(start)
+            at = 0
+            for variable in memory.read(end - start).split(b"\0"):
+                if variable.startswith(f"{name}=".encode()):
+                    memory.seek(start + at)
+                    memory.write(bytes(len(variable)))
+                at += len(variable) + 1
 
 
 def read_credentials(file: Path, remote: Remote) -> Credentials | None:

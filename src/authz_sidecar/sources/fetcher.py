@@ -68,13 +68,24 @@ def look(order: FetchOrder) -> FetchReport:
         what = "there is no room" if error.errno in _FULL else (error.strerror or "unknown reason").lower()
         report.problem = f"the cache directory `{order.cache}` cannot be written: {what}"
         report.help = "make room there, or name another directory with `--git-cache`"
+    # What it says may be made of anything.
+    except Exception as error:  # noqa: BLE001 - what a remote can break is not known beforehand
+        report.problem = f"the repository cannot be read: {type(error).__name__}"
+        report.help = "see whether `git fsck` finds a fault in it"
     return report
 
 
 def _look(order: FetchOrder, cache: GitCache, report: FetchReport) -> None:
-    if order.fresh:
-        report.cloned = "a bundle could not be read from it"
-        cache.discard()
+    try:
+        if order.fresh:
+            _look_anew(order, cache, report, "a bundle could not be read from it")
+        else:
+            _look_or_mend(order, cache, report)
+    finally:
+        cache.discard_rest()
+
+
+def _look_or_mend(order: FetchOrder, cache: GitCache, report: FetchReport) -> None:
     existed = cache.repository.exists()
     try:
         _look_once(order, cache, report)
@@ -84,12 +95,21 @@ def _look(order: FetchOrder, cache: GitCache, report: FetchReport) -> None:
     except Exception as error:
         if not existed or (isinstance(error, OSError) and error.errno in _FULL):
             raise _told(error) from error
-        report.cloned = str(error) or type(error).__name__
-        cache.discard()
-        try:
-            _look_once(order, cache, report)
-        except RepositoryError as again:
-            raise _told(again) from again
+        _look_anew(order, cache, report, str(error) or type(error).__name__)
+
+
+def _look_anew(order: FetchOrder, cache: GitCache, report: FetchReport, why: str) -> None:
+    """Look with another clone. Where that comes to nothing there is again the one before, in which what was served
+    last may be whole."""
+    aside = cache.set_aside()
+    report.cloned = why
+    try:
+        _look_once(order, cache, report)
+    except BaseException as error:
+        cache.put_back(aside)
+        if isinstance(error, Exception):
+            raise _told(error) from error
+        raise
 
 
 def _told(error: Exception) -> Exception:
@@ -123,6 +143,11 @@ def _refusal(order: FetchOrder, repository: Repository, tip: str, served: str) -
             if not (has_commit(repository, order.at) and contains(repository.objects, tip, order.at)):
                 return f"`--at` names {order.at[:12]}, which is not in the history of {_name(order)} (now {tip[:12]})"
         elif served and not order.allow_rewind and not contains(repository.objects, tip, served):
+            if repository.shallow:
+                return (
+                    f"the repository is shallow, and does not show that {_name(order)} contains {served[:12]}, which "
+                    "was served last; serve from a whole one, or start with `--allow-rewind`"
+                )
             return (
                 f"the history of {_name(order)} was rewritten: it does not contain {served[:12]}, which was served "
                 "last; if that is meant, start with `--allow-rewind`"
@@ -179,7 +204,7 @@ def _fetch(order: FetchOrder, cache: GitCache, repository: Repository, transport
             return pack.write(data)
 
         walker = repository.repo.get_graph_walker(cache.known(repository))  # type: ignore[arg-type]  # ids are bytes
-        transport.fetch(wanted, walker, take)
+        edge = transport.fetch(wanted, walker, take)
         if size:
             try:
                 cache.add(repository, pack)
@@ -188,6 +213,7 @@ def _fetch(order: FetchOrder, cache: GitCache, repository: Repository, transport
             # A pack that breaks off or does not hold what it says can fail in any way while it is read.
             except Exception as error:
                 raise RemoteFailedError(f"what the remote sent cannot be read: {type(error).__name__}") from error
+        cache.keep_edge(repository, edge)
 
 
 def _local_refs(order: FetchOrder) -> tuple[dict[str, str], dict[str, str]]:

@@ -50,6 +50,9 @@ def match_lines(old: Sequence[bytes], new: Sequence[bytes]) -> list[int]:
                 pending.append((before_old, at_old, before_new, at_new))
                 before_old, before_new = at_old + 1, at_new + 1
             pending.append((before_old, old_to, before_new, new_to))
+        elif added := _only_added(old[old_from:old_to], new[new_from:new_to]):
+            for number, place in enumerate(added):
+                matched[new_from + place] = old_from + number
         elif (old_to - old_from) * (new_to - new_from) <= _MAX_PAIRS:
             matcher = difflib.SequenceMatcher(None, old[old_from:old_to], new[new_from:new_to], autojunk=False)
             for block in matcher.get_matching_blocks():
@@ -74,6 +77,20 @@ def _alike(old: Sequence[bytes], new: Sequence[bytes], at_old: int, at_new: int,
             growing = False
             step = size // 2
     return alike
+
+
+def _only_added(old: Sequence[bytes], new: Sequence[bytes]) -> list[int]:
+    """Where the lines of `old` stand in `new`, if all of them do, in order; else nothing. (What is compared
+    exhaustively begins with the longest block, which can leave no room for the others.)"""
+    places: list[int] = []
+    at = 0
+    for line in old:
+        try:
+            at = new.index(line, at) + 1
+        except ValueError:
+            return []
+        places.append(at - 1)
+    return places
 
 
 def _anchors(

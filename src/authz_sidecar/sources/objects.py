@@ -104,6 +104,13 @@ class Objects:
                 known = {}
                 for name, mode, sha in parse_tree(raw, len(id) // 2):
                     text = name.decode("utf-8", "surrogateescape")
+                    # No checkout has such a tree, and readers would differ in what they make of it.
+                    if text in known or not text or "/" in text:
+                        raise RepositoryError(
+                            f"the tree {quote(id)} is damaged: the name {quote(ascii(text)[1:-1])} "
+                            + ("stands in it twice" if text in known else "is none"),
+                            "`git fsck` tells more; fetch it again, or clone anew",
+                        )
                     known[text] = Entry(text, mode, sha.decode("ascii"))
             self._entries += len(known)
             if self._entries > _CACHED_ENTRIES:

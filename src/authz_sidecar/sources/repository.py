@@ -4,10 +4,11 @@ Bare repositories, linked work trees, shallow and partial clones are read alike.
 repository: what looks like one inside of a work tree is content, which anybody who proposes a change may have written.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from authz_sidecar.bundle.files import BundleFiles
 from authz_sidecar.bundle.wording import quote
@@ -15,11 +16,10 @@ from authz_sidecar.sources.commit import Commit
 from authz_sidecar.sources.log import walk_history
 from authz_sidecar.sources.objects import Objects, RepositoryError, damaged
 from authz_sidecar.sources.revision import resolve_revision
-from authz_sidecar.sources.tree import LinkError, PathFinder, read_tree
+from authz_sidecar.sources.tree import LinkError, NothingThereError, PathFinder, read_tree
 from authz_sidecar.values.diagnostic import Diagnostic
 
 if TYPE_CHECKING:
-    from dulwich.config import ConfigFile
     from dulwich.repo import Repo
 
 __all__ = ["Repository", "RepositoryError"]
@@ -47,10 +47,10 @@ class Repository:
     @classmethod
     def open(cls, path: Path) -> "Repository":
         """The repository that holds `path`, which need not exist: in a bare one, what follows its directory is the
-        folder inside (`policies.git/config`). Raises RepositoryError."""
+        folder inside (`policies.git/config`). Where a link leads is looked at last. Raises RepositoryError."""
         with damaged(f"the repository of {quote(path)}"):
-            start = path.resolve()
-            folders = (start, *start.parents)
+            starts = (_spelled(path), path.resolve())
+            folders = tuple(dict.fromkeys(folder for start in starts for folder in (start, *start.parents)))
             for folder in folders:
                 if (folder / ".git").exists() and (found := _open(folder)):
                     return found
@@ -90,14 +90,23 @@ class Repository:
         return self.commit(id)
 
     def folder(self, path: Path) -> str:
-        """Where `path` lies in the repository: a path from its root, "" for the root. Raises RepositoryError."""
+        """Where `path` lies in the repository: a path from its root, "" for the root. Raises RepositoryError.
+
+        Links inside of the repository are kept: each commit has its own, and a change that puts a link in the folder's
+        place must not choose what it is compared with.
+        """
         try:
-            inside = path.resolve().relative_to(self._place)
-        except (ValueError, OSError, RuntimeError):
-            raise RepositoryError(
-                f"{quote(path)} lies outside of the repository {quote(self._place)}", "name a folder of the repository"
-            ) from None
-        return "" if inside == Path() else inside.as_posix()
+            spelled = _spelled(path)
+            for above in (*reversed(spelled.parents), spelled):
+                real = above.resolve()
+                if real.is_relative_to(self._place):
+                    inside = real.relative_to(self._place) / spelled.relative_to(above)
+                    return "" if inside == Path() else inside.as_posix()
+        except (OSError, RuntimeError):
+            pass
+        raise RepositoryError(
+            f"{quote(path)} lies outside of the repository {quote(self._place)}", "name a folder of the repository"
+        )
 
     def resolve(self, revision: str) -> str:
         """The id of the commit that `revision` names: a branch, a tag, an id or the beginning of one, `HEAD`, with
@@ -115,6 +124,17 @@ class Repository:
             return PathFinder(self.objects, self.objects.links(commit).tree).find(folder).id
         except LinkError:
             return None
+
+    def lacks(self, commit: str, folder: str) -> bool:
+        """Whether the commit has nothing at `folder`. A link that leads nowhere is something. Raises
+        RepositoryError."""
+        try:
+            PathFinder(self.objects, self.objects.links(commit).tree).find(folder)
+        except NothingThereError:
+            return True
+        except LinkError:
+            return False
+        return False
 
     def read_bundle(self, commit: str, folder: str) -> tuple[BundleFiles | None, list[Diagnostic]]:
         """The files of the bundle in `folder` of the commit, or None with findings, as `read_directory` has them.
@@ -163,7 +183,17 @@ class Repository:
         return commit_files(self.repo, self.objects, self.root, changes, message, branch, author)
 
 
+def _spelled(path: Path) -> Path:
+    """The absolute path with its links as they are, but for those that a `..` leads back from."""
+    first, *parts = path.absolute().parts
+    way = Path(first)
+    for part in parts:
+        way = way.resolve().parent if part == ".." else way / part
+    return way
+
+
 def _open(folder: Path) -> "Repository | None":
+    from dulwich.config import ConfigFile, StackedConfig
     from dulwich.errors import NotGitRepository
     from dulwich.repo import Repo, UnsupportedExtension, UnsupportedVersion
 
@@ -171,14 +201,29 @@ def _open(folder: Path) -> "Repository | None":
         """A repository that git may use more freely than dulwich does."""
 
         def get_config(self) -> "ConfigFile":
-            """The configuration, without what is no hindrance to a reader."""
-            config = super().get_config()
+            """The configuration, without what is no hindrance to a reader. Files that it includes, which may well be
+            content of the work tree, are nothing to a reader either."""
+            path = str(Path(self.commondir()) / "config")
+
+            def opened(name: str | os.PathLike[str]) -> IO[bytes]:
+                if name != path:
+                    raise OSError("not read")
+                return Path(path).open("rb")
+
+            try:
+                config = ConfigFile.from_path(path, file_opener=opened)
+            except FileNotFoundError:
+                config = ConfigFile()
             for name in _HARMLESS_EXTENSIONS:
                 try:
                     del config[(b"extensions",)][name]
                 except KeyError:
                     continue
             return config
+
+        def get_config_stack(self) -> "StackedConfig":
+            """All of the configuration, for who commits."""
+            return StackedConfig([super().get_config(), *StackedConfig.default_backends()])
 
     try:
         return Repository(ReadRepo(str(folder)))

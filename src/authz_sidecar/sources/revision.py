@@ -5,9 +5,11 @@ must not depend on a tag that somebody named like a branch.
 """
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from authz_sidecar.bundle.wording import closest, listed, quote
+from authz_sidecar.sources.merge_base import merge_base
 from authz_sidecar.sources.objects import COMMIT, KINDS, UNSHALLOW, Objects, RepositoryError, damaged
 
 if TYPE_CHECKING:
@@ -20,8 +22,15 @@ _SHORT_ID = re.compile(r"[0-9a-f]{4,63}")
 # In the order in which git looks; HEAD, FETCH_HEAD and their like stand in git's own directory.
 _PLACES = ("refs/{}", "refs/tags/{}", "refs/heads/{}", "refs/remotes/{}", "refs/remotes/{}/HEAD")
 _OWN = re.compile(r"[A-Z][A-Z_]*HEAD|HEAD")
+_NO_NAME = re.compile(r"[ ~^:?*\[\\]|@\{")
 _MAX_STEPS = 1_000_000
 _MAX_NAMES = 5000
+_MAX_LINE = 4096
+# A shallow clone has the one branch, and `--unshallow` alone brings no other.
+_FETCH_ALL = (
+    "fetch everything with `git fetch --unshallow origin '+refs/heads/*:refs/remotes/origin/*'`; "
+    "in a workflow, check out with `fetch-depth: 0`"
+)
 
 
 def resolve_revision(repo: "Repo", objects: Objects, revision: str) -> str:
@@ -34,7 +43,8 @@ def resolve_revision(repo: "Repo", objects: Objects, revision: str) -> str:
             "give one revision, or `A...B` for the commit where A and B parted",
         )
     match = _REVISION.fullmatch(revision)
-    if match is None or not revision or not revision.isprintable() or ":" in revision or "@{" in match["base"]:
+    # What git allows in no name of a reference: the rest of its notations, such as `HEAD^{tree}`, names no commit here.
+    if match is None or not revision or not revision.isprintable() or _NO_NAME.search(match["base"]):
         raise RepositoryError(
             f"{quote(revision)} names no commit",
             "name a branch, a tag or a commit, such as `main`, `v1.2`, `9f0c1d3`, `HEAD~2` or `origin/main`",
@@ -51,15 +61,15 @@ def resolve_revision(repo: "Repo", objects: Objects, revision: str) -> str:
 def _base(repo: "Repo", objects: Objects, name: str) -> str:
     if _FULL_ID.fullmatch(name.lower()):
         return _known(objects, name.lower())
-    found = _references(repo, name)
-    commits = {_peeled(objects, id, name) for id in found.values()}
+    found = {place: _peeled(objects, id, name) for place, id in _references(repo, name).items()}
+    if _SHORT_ID.fullmatch(name.lower()):
+        found |= {id: id for id in _beginning_with(objects, name.lower())}
+    commits = set(found.values())
+    if not commits:
+        raise _unknown(repo, objects, name)
     if len(commits) > 1:
         raise RepositoryError(f"{quote(name)} is ambiguous", f"write {listed(list(found))}")
-    if commits:
-        return commits.pop()
-    if _SHORT_ID.fullmatch(name.lower()):
-        return _short(repo, objects, name)
-    raise _unknown(repo, objects, name)
+    return commits.pop()
 
 
 def _references(repo: "Repo", name: str) -> dict[str, str]:
@@ -78,21 +88,39 @@ def _reference(repo: "Repo", name: str) -> str | None:
     if "/" in name and not check_ref_format(encoded):  # type: ignore[arg-type]  # a name is bytes to us
         return None
     with damaged(f"the reference {quote(name)}"):
+        if name == "FETCH_HEAD":
+            return _fetched(repo)
         try:
             return repo.refs[encoded].decode("ascii")  # type: ignore[index]  # as above
         except KeyError:
             return None
 
 
+def _fetched(repo: "Repo") -> str | None:
+    """What the last fetch brought first: a list of ids with their origins, where other references are an id."""
+    try:
+        with (Path(repo.controldir()) / "FETCH_HEAD").open("rb") as file:
+            first = file.readline(_MAX_LINE).decode("utf-8", "replace").split("\t")[0]
+    except FileNotFoundError:
+        return None
+    return first if _FULL_ID.fullmatch(first) else None
+
+
 def _known(objects: Objects, id: str) -> str:
     try:
         return _peeled(objects, id, id)
     except RepositoryError as error:
-        if objects.shallow and "is missing" in error.message:
+        if f"the object {quote(id)} is missing" not in error.message:
+            raise
+        if objects.shallow:
             raise RepositoryError(
                 f"the commit {quote(id)} is not in this shallow clone: it may lie beyond its edge", UNSHALLOW
             ) from None
-        raise
+        if objects.partial:
+            raise
+        raise RepositoryError(
+            f"there is no commit {quote(id)} in this repository", "if the remote has it, `git fetch` brings it"
+        ) from None
 
 
 def _peeled(objects: Objects, id: str, name: str) -> str:
@@ -102,17 +130,10 @@ def _peeled(objects: Objects, id: str, name: str) -> str:
     return id
 
 
-def _short(repo: "Repo", objects: Objects, prefix: str) -> str:
-    found = set()
-    for id in objects.beginning_with(prefix.lower()):
-        kind, commit = objects.peel(id)
-        if kind == COMMIT:
-            found.add(commit)
-    if not found:
-        raise _unknown(repo, objects, prefix)
-    if len(found) > 1:
-        raise RepositoryError(f"the id {quote(prefix)} is ambiguous", f"write {listed(sorted(found))}")
-    return found.pop()
+def _beginning_with(objects: Objects, prefix: str) -> list[str]:
+    """The commits whose ids, or those of tags on them, begin with `prefix`."""
+    peeled = [objects.peel(id) for id in objects.beginning_with(prefix)]
+    return sorted({commit for kind, commit in peeled if kind == COMMIT})
 
 
 def _step(objects: Objects, revision: str, commit: str, step: str) -> str:
@@ -173,12 +194,9 @@ def _merge_base(repo: "Repo", objects: Objects, revision: str) -> str:
     if ".." in second.replace("...", ".."):
         raise RepositoryError(f"{quote(revision)} names no commit", "write `A...B` for the commit where A and B parted")
     ends = [resolve_revision(repo, objects, end or "HEAD") for end in (first, second)]
-    with damaged("the history"):
-        from dulwich.graph import find_merge_base
-
-        found = find_merge_base(repo, [end.encode("ascii") for end in ends])  # type: ignore[misc]  # ids are bytes
-    if found:
-        return min(found).decode("ascii")
+    found = merge_base(objects, *ends)
+    if found is not None:
+        return found
     if objects.shallow:
         raise RepositoryError(
             f"{quote(revision)}: where the two parted lies beyond the edge of this shallow clone", UNSHALLOW
@@ -192,12 +210,14 @@ def _unknown(repo: "Repo", objects: Objects, name: str) -> RepositoryError:
     message = f"there is no revision {quote(name)}"
     with damaged("the references"):
         references = [ref.decode("utf-8", "replace") for ref in list(repo.refs.allkeys())[:_MAX_NAMES]]
+    if any(ref.split("/", 2)[-1] == name for ref in references):
+        return RepositoryError(f"the reference {quote(name)} leads to no commit", "set it anew, or delete it")
     # Continuous integration fetches the branch of a remote without making one of its own.
     remote = [ref.removeprefix("refs/remotes/") for ref in references if ref.startswith("refs/remotes/")]
     same = [ref for ref in remote if ref.partition("/")[2] == name]
     local = [ref.split("/", 2)[-1] for ref in references if ref.startswith(("refs/heads/", "refs/tags/"))]
+    if objects.shallow and not same:
+        return RepositoryError(f"{message}; this clone is shallow, and it may lie beyond its edge", _FETCH_ALL)
     if guess := (same[0] if same else closest(name, [*local, *remote])):
         return RepositoryError(message, f"did you mean {quote(guess)}?")
-    if objects.shallow:
-        return RepositoryError(f"{message}; this clone is shallow, and it may lie beyond its edge", UNSHALLOW)
     return RepositoryError(message, "`git branch --all` and `git tag` list the names; `git fetch` brings new ones")

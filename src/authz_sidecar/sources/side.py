@@ -113,7 +113,7 @@ def _revision(text: str, policies: Path, path: Path) -> DirectorySide | Revision
         try:
             return RevisionSide(policies, repository.resolve(text), repository.folder(policies))
         except RepositoryError as error:
-            if path.is_dir():
+            if text and path.is_dir():
                 raise RepositoryError(
                     error.message, f"for the directory of that name write {quote(f'./{path}')}"
                 ) from None

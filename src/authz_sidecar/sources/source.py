@@ -27,7 +27,8 @@ class GitSettings(msgspec.Struct, frozen=True):
     """How to follow a repository. Nothing in it is a secret.
 
     `cache` is a directory ("": the user's own, or one for this run). The remote is looked at every `interval` seconds
-    (0: only when asked), for at most `seconds` and `max_bytes`. The rest is as in FetchOrder.
+    (0: only when asked), for at most `seconds` and `max_bytes`. `remembers` says that what is taken is what a next run
+    must contain, and may fall back on. The rest is as in FetchOrder.
     """
 
     remote: Remote
@@ -40,6 +41,7 @@ class GitSettings(msgspec.Struct, frozen=True):
     allowed_signers: str = ""
     credentials_file: str = ""
     ssh: SshFiles = SshFiles()
+    remembers: bool = True
 
 
 class LookError(Exception):
@@ -130,8 +132,11 @@ class GitSource:
         if folder is None:
             folder = Path(tempfile.mkdtemp(prefix="authz-git-"))
             self._own = str(folder)
-        make_private(folder)
-        self._folder = folder.resolve()
+        # Where links lead to, once and for all: whoever owns a link could turn it elsewhere.
+        with contextlib.suppress(RuntimeError):
+            folder = folder.resolve()
+        self._folder = folder
+        make_private(self._folder)
         self._cache = GitCache(self._folder, settings.remote)
         self._served = ""
         self._kept = ""
@@ -189,6 +194,8 @@ class GitSource:
     def took(self, version: str) -> None:
         """Remember the commit, also for the next run."""
         self._served = version
+        if not self._settings.remembers:
+            return
         # Where there is no room the next run only knows less.
         with contextlib.suppress(OSError):
             self._cache.keep_served(version)

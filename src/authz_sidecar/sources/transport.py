@@ -15,6 +15,7 @@ import msgspec
 
 from authz_sidecar.sources.credentials import Credentials
 from authz_sidecar.sources.remote import Remote
+from authz_sidecar.values.lineage import is_commit
 
 if TYPE_CHECKING:
     from dulwich.client import GitClient, SubprocessWrapper
@@ -57,19 +58,22 @@ class Transport:
         with self._told():
             found = self._client.get_refs(self._path, ref_prefix=[prefix.encode() for prefix in prefixes])
             self._refuse_dumb()
-            refs = {_text(name): id.decode("ascii") for name, id in found.refs.items() if id is not None}
+            refs = {_text(name): id.decode("ascii", "replace") for name, id in found.refs.items() if id is not None}
+            if not all(map(is_commit, refs.values())):
+                raise ValueError("what it names is no id")
             return refs, {_text(name): _text(target) for name, target in found.symrefs.items()}
 
-    def fetch(self, wanted: Sequence[str], walker: Any, take: Callable[[bytes], int]) -> None:
-        """Give `take` a pack of the wanted objects and all that they need beyond what `walker` has; raises
-        RemoteFailedError, and what `take` raises."""
+    def fetch(self, wanted: Sequence[str], walker: Any, take: Callable[[bytes], int]) -> set[bytes]:
+        """Give `take` a pack of the wanted objects and all that they need beyond what `walker` has; the ids of commits
+        whose parents the remote does not hold. Raises RemoteFailedError, and what `take` raises."""
 
         def wants(_refs: Any, _depth: int | None = None) -> list[bytes]:
             return [id.encode("ascii") for id in wanted]
 
         with self._told():
-            self._client.fetch_pack(self._path, wants, walker, take)  # type: ignore[arg-type]  # ids are bytes
+            fetched = self._client.fetch_pack(self._path, wants, walker, take)  # type: ignore[arg-type]  # ids are bytes
             self._refuse_dumb()
+            return set(fetched.new_shallow or ())
 
     def _refuse_dumb(self) -> None:
         if getattr(self._client, "dumb", False):
@@ -127,9 +131,14 @@ def _client(remote: Remote, credentials: Credentials | None, ssh: SshFiles) -> "
     return Urllib3HttpGitClient(
         base,
         pool_manager=_pool(base, remote),
-        username=credentials.user if credentials else None,
-        password=credentials.password if credentials else None,
+        username=_as_utf8(credentials.user) if credentials else None,
+        password=_as_utf8(credentials.password) if credentials else None,
     )
+
+
+def _as_utf8(text: str) -> str:
+    """A text of which the client, which knows Latin-1 only, makes the bytes that hosts expect (RFC 7617, 2.1)."""
+    return text.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
 def _pool(base: str, remote: Remote) -> Any:

@@ -38,6 +38,10 @@ class LinkError(Exception):
     """A path that leads nowhere."""
 
 
+class NothingThereError(LinkError):
+    """A path that the tree does not have, with no link on its way."""
+
+
 def read_tree(objects: Objects, root: str, folder: str, commit: str) -> tuple[BundleFiles | None, list[Diagnostic]]:
     """Read every file of the bundle in `folder` ("" for all) of the tree `root`, which is that of `commit`: the files,
     or None with findings if any of them cannot be read whole. Raises RepositoryError for what git does not hold."""
@@ -116,7 +120,8 @@ class PathFinder:
                 raise LinkError("leads nowhere: not a directory")
             entry = self._objects.entries(above.id).get(part)
             if entry is None:
-                raise LinkError("leads nowhere: no such file or directory")
+                error = LinkError if links else NothingThereError
+                raise error("leads nowhere: no such file or directory")
             if not stat.S_ISLNK(entry.mode):
                 way.append(Place(posixpath.join(above.path, part), entry.mode, entry.id))
                 continue
@@ -153,7 +158,7 @@ class _TreeWalk:
                 if not bounds.count():
                     return self._found
                 name = prefix + entry.name
-                if name_problem(name, self._findings) or "/" in entry.name:
+                if name_problem(name, self._findings):
                     continue
                 real = self._real(folder, entry, name)
                 if real is None:

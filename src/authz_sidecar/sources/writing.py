@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class WriteError(Exception):
-    """A file that cannot be written: `message` and what to do, `help`. What was written before it stays."""
+    """A file that cannot be written: `message` and what to do, `help`."""
 
     def __init__(self, message: str, help: str) -> None:
         super().__init__(message)
@@ -17,40 +17,60 @@ class WriteError(Exception):
 
 
 def write_files(root: Path, before: Mapping[str, bytes], changed: Mapping[str, bytes]) -> None:
-    """Replace files of the bundle in `root` that were read as `before`, each at once and with its permissions.
+    """Replace files of the bundle in `root` that were read as `before`, each at once, with its permissions and owner.
 
-    Nothing is written where a file is not any more what was read. Raises WriteError.
+    Nothing is written where a file is not any more what was read, or where one of them cannot be written. Raises
+    WriteError.
     """
-    for file in changed:
-        try:
-            same = (root / file).read_bytes() == before.get(file)
-        except OSError as error:
-            raise WriteError(*_problem(root / file, error)) from error
-        if not same:
-            raise WriteError(f"`{root / file}` has changed meanwhile", "try again")
+    # Behind a link the file itself is replaced, not the link.
+    places: dict[Path, bytes] = {}
     for file, content in changed.items():
-        # Behind a link the file itself is replaced, not the link.
-        path = (root / file).resolve()
+        path = root / file
         try:
-            _replace(path, content)
+            same = path.read_bytes() == before.get(file)
+            places[path.resolve()] = content
         except OSError as error:
             raise WriteError(*_problem(path, error)) from error
+        if not same:
+            raise WriteError(f"`{path}` has changed meanwhile", "try again")
+        if not os.access(path, os.W_OK):
+            raise WriteError(f"`{path}` is read-only", "make it writable, or leave it as it is")
+    written: dict[Path, Path] = {}
+    try:
+        for path, content in places.items():
+            try:
+                written[path] = _write_beside(path, content)
+            except OSError as error:
+                raise WriteError(*_problem(path, error)) from error
+        for path in places:
+            try:
+                written[path].replace(path)
+            except OSError as error:
+                raise WriteError(*_problem(path, error)) from error
+    finally:
+        for temporary in written.values():
+            with contextlib.suppress(OSError):
+                temporary.unlink()
 
 
-def _replace(path: Path, content: bytes) -> None:
+def _write_beside(path: Path, content: bytes) -> Path:
+    """A file beside another one, which can take its place."""
+    facts = path.stat()
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".authz-", suffix=".tmp")
-    written = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
-        written.chmod(path.stat().st_mode & 0o7777)
-        written.replace(path)
+            with contextlib.suppress(OSError):
+                # Only who may give files away can keep another owner.
+                os.fchown(handle, facts.st_uid, facts.st_gid)
+            os.fchmod(handle, facts.st_mode & 0o7777)
+            os.fsync(handle)
     except BaseException:
         with contextlib.suppress(OSError):
-            written.unlink()
+            Path(name).unlink()
         raise
+    return Path(name)
 
 
 def _problem(path: Path, error: OSError) -> tuple[str, str]:

@@ -4,7 +4,7 @@ import pytest
 
 from authz_sidecar.review.gates.violation import is_refused
 from authz_sidecar.values import Severity
-from tests.review.gates.scenes import ROLES, bundle, change, found, gate, violations_of, with_people, with_role
+from tests.review.gates.scenes import PEOPLE, ROLES, bundle, change, found, gate, violations_of, with_people, with_role
 
 DENIED = gate("must_stay_denied: {roles: [CLERK], actions: [approve]}")
 # The clerk may approve.
@@ -296,3 +296,65 @@ def test_hostile_names_are_told_as_they_are() -> None:
     (violation,) = violations
     assert violation.detail[0].text == "x\u202e</td>`::error::"  # type: ignore[union-attr]  # a name
     assert "\u202e" not in "".join(found(violations))
+
+
+@pytest.mark.parametrize(
+    ("domain", "manifest", "lost"),
+    [
+        ("{objects: [pay], actions: [read]}", {"[read, update]}": "[read, alter]}"}, "pay:update"),
+        ("{objects: [report]}", {"  pay:": "  wages:"}, "pay:read, pay:update"),
+    ],
+)
+def test_what_a_data_domain_stood_for_does_not_escape_by_another_name(
+    domain: str, manifest: dict[str, str], lost: str
+) -> None:
+    """An action or an object type that is called otherwise and left out of the data domain is told as lost."""
+    gates = gate("must_stay_denied: {roles: [CLERK], data_domains: [PAYROLL]}")
+    base = bundle(gates, roles=ROLES.replace("{objects: [pay]}", "{objects: [pay], actions: [read, update]}"))
+    head = bundle(gates, roles=ROLES.replace("{objects: [pay]}", domain))
+    for old, new in manifest.items():
+        before, types, after = head["manifest.yaml"].rpartition("  pay:")
+        head["manifest.yaml"] = before + (types + after).replace(old, new)
+    told = f"gates.yaml: a data domain that the gate one names no longer covers {lost}, and nobody has approved it"
+    assert told in change(base, head)
+    assert told not in change(base, head, "owner")
+
+
+def test_rows_that_become_definitions_do_not_escape() -> None:
+    """In definitions a role has another name than in rows, by which the base's gates would find nobody."""
+    files = bundle(gate("must_stay_denied: {roles: [CLERK], actions: [approve]}"))
+    rows = "p, CLERK, *, case, *, read, company, allow\ng, ann, CLERK, acme\n"
+    base = {"model.conf": files["model.conf"], "gates.yaml": files["gates.yaml"], "policy.csv": rows}
+    told = change(base, {**files, "roles.yaml": WIDER})
+    assert any(text.startswith("gates.yaml?: the gate one names the kind of bundle casbin") for text in told)
+
+
+def test_an_empty_name_approves_nothing() -> None:
+    """A variable that nobody set is no approval, where that of anybody would do."""
+    removed = ["gates.yaml: `gates.yaml` changes (the file is removed), and nobody has approved it"]
+    assert change(bundle(DENIED), bundle(), "", " ") == removed
+    assert change(bundle(DENIED), bundle(), "", "boss") == []
+
+
+def test_a_role_is_an_assignment_only_where_it_is_held() -> None:
+    """What a role may do is a new grant for an identity that holds it in another company."""
+    gates = gate("max_new_grants: {grants: 0}")
+    people = with_people("subject: pam, company: acme, grants: [{object: pay, actions: [read, update]}]")
+    assert change(bundle(gates), bundle(gates, people=people)) == [
+        "one: 2 new grants; at most 0 may come in one change"
+    ]
+
+
+def test_needs_approval_of_a_role_that_is_given_in_other_ways() -> None:
+    """A role is also given by one that inherits from it, and by a group that is mapped to it."""
+    gates = gate("needs_approval: {roles: [CLERK], approval: {by: [boss]}}")
+    lacks = ", and it lacks the approval of boss"
+    heir = with_role("HEIR: {assigned: company, inherits: [CLERK]}")
+    people = with_people("subject: eve, roles: [HEIR], company: acme")
+    base = bundle(gates, roles=heir)
+    assert change(base, bundle(gates, roles=heir, people=people)) == [f"one: eve is given the role HEIR in acme{lacks}"]
+    mapped = PEOPLE + "group_mappings: [{group: staff, roles: [CHECKER, HEIR], company: acme}]\n"
+    head = bundle(gates, roles=heir, people=mapped)
+    assert change(base, head) == [f"one: the group staff is mapped to the role HEIR in acme{lacks}"]
+    assert change(head, base) == [f"one: the group staff is no longer mapped to the role HEIR in acme{lacks}"]
+    assert change(head, head) == []

@@ -18,10 +18,10 @@ ROLES = ("A", "B", "C")
 PEOPLE = ("ann", "bob")
 COMPANIES = ("acme", "ajax")
 IDS = ("x", "xy", "z")
-# Values that no bundle names stand for all others.
+# Values that no bundle names stand for all others; they begin as gates have it, so that those with a `*` take them in.
 ASKED = (*PEOPLE, "stranger")
 SPACE = tuple(
-    product((*COMPANIES, "other", ""), (*TYPES, "thing"), (*IDS, ""), ("read", "write", "else"), (*ASKED, "else", ""))
+    product((*COMPANIES, "away", ""), (*TYPES, "plan"), (*IDS, ""), ("read", "write", "weigh"), (*ASKED, "else", ""))
 )
 
 names = st.sampled_from

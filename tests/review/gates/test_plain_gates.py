@@ -202,3 +202,41 @@ def test_numbered_sections() -> None:
     assert state(plain(gate("must_stay_denied: {actions: [write]}"), rows, two)) == [expected]
     assert state(plain(gate("must_stay_denied: {actions: [write], section: '2'}"), rows, two)) == [expected]
     assert state(plain(gate("must_stay_denied: {actions: [read]}"), rows, two)) == []
+
+
+@pytest.mark.parametrize(
+    ("gates", "rows", "told"),
+    [
+        (
+            "must_stay_denied: {identities: [ann], actions: [write]}",
+            "p, ann, acme, /x, write\n",
+            "the role ann is allowed /x without id: write in acme, which must stay denied",
+        ),
+        (
+            "must_stay_denied: {identities: ['*'], except_identities: [bob], actions: [write]}",
+            "p, ann, acme, /x, write\n",
+            "the role ann is allowed /x without id: write in acme, which must stay denied",
+        ),
+        (
+            "must_stay_allowed: {identities: [ann], objects: [/x], ids: [''], actions: [read], companies: [acme]}",
+            "",
+            "ann is denied /x without id: read in acme, which must stay allowed",
+        ),
+        (
+            "no_cross_company_access: {}",
+            "p, ann, *, /x, write\n",
+            f"the role ann is allowed /x without id: write in every company except acme{AWAY}",
+        ),
+    ],
+)
+def test_an_identity_that_is_made_a_role_does_not_escape(gates: str, rows: str, told: str) -> None:
+    """One link makes a role of an identity, and what a gate says of the identity holds on."""
+    head = plain(gate(gates), f"{ROWS}{rows}g, zoe, ann, acme\n")
+    assert f"one: {told}" in change(plain(gate(gates), ROWS), head)
+
+
+def test_roles_are_no_identities() -> None:
+    """A gate about every identity leaves alone what was a role before."""
+    gates = gate("must_stay_denied: {identities: ['*'], except_roles: [boss], actions: [write]}")
+    rows = ROWS + "p, ruler, acme, /x, write\ng, boss, ruler, acme\n"
+    assert [text for text in change(plain(gates, rows), plain(gates, rows)) if "ruler" in text] == []

@@ -325,3 +325,10 @@ def test_gates_about_changes_are_not_asked_of_a_state() -> None:
     )
     assert state(bundle(gates)) == []
     assert change(None, bundle(gates)) != []
+
+
+def test_an_identity_that_no_policy_names_is_denied_what_others_own() -> None:
+    """What belongs to others is denied to a name that only the gate has, and is told, as what it owns itself is."""
+    for scope, told in (("others", " (others')"), ("own", " (own)"), ("any", "")):
+        (found_,) = state(bundle(gate(f"must_stay_allowed: {{identities: [ghost], objects: [pay], scope: {scope}}}")))
+        assert found_.startswith("one: ghost is denied pay: every action" + told)

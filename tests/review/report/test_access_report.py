@@ -125,6 +125,16 @@ def test_roles_that_change_alike_are_one_entry() -> None:
     ]
 
 
+def test_the_same_change_of_many_roles_is_told_once() -> None:
+    """Roles that gain the same by lines of their own are told apart as long as they are few, else together."""
+    changes = [role_gains(f"R{at}", box("folder", "create"), f"u{at}", line=at) for at in range(1, 5)]
+    assert len(report(*changes[:3]).entries) == 3
+    (entry,) = report(*changes, role_gains("R5", box("folder", "create"), "u5", line=1)).entries
+    assert entry.subjects == tuple(f"role:R{at}" for at in range(1, 6))
+    assert entry.holders == ("u1", "u2", "u3", "u4", "u5")
+    assert [each.rule.span.line for each in entry.causes] == [1, 2, 3, 4]
+
+
 NEW_NAME = POLICY.replace("CLERK", "AGENT")
 
 

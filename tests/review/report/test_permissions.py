@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from authz_sidecar.review.access.change import SELF, Box
 from authz_sidecar.review.report.permission import Permission, Vocabulary, permissions_of
-from authz_sidecar.review.report.wording import company_phrase, id_phrase, owner_phrase, plain_phrase, texts_phrase
+from authz_sidecar.review.report.wording import (
+    Name,
+    company_phrase,
+    id_phrase,
+    owner_phrase,
+    plain_phrase,
+    texts_phrase,
+)
 from authz_sidecar.values.texts import ANY, Texts, prefix_of, texts, values_of
 from tests.review.report.access_changes import IN_A_COMPANY, OTHERS, OWN, box, bundle, cause
 
@@ -188,3 +195,5 @@ def test_long_lists_are_counted_after_ten() -> None:
 def test_names_of_several_words_are_told_apart() -> None:
     """In plain text a name that could be several is put in backticks, and an empty one can be seen."""
     assert plain_phrase(texts_phrase(values_of(["a, b", "", "c"]), "all")) == "``, `a, b`, c"
+    # Nothing in a name ends it.
+    assert plain_phrase((Name("ann` gains nothing"), " gains")) == r"`ann\x60 gains nothing` gains"

@@ -80,6 +80,15 @@ def test_small_changes_are_not_folded_away() -> None:
     assert text.count("CLERK") == 1
 
 
+def test_names_that_a_sentence_leaves_out_are_folded_away() -> None:
+    """The first screen names ten roles that change alike, the section below it every one."""
+    changes = [role_gains(f"R{at:02}", box("folder", "create"), line=at + 1) for at in range(12)]
+    first, _, below = access_markdown(report(*changes)).partition("<details>")
+    assert "`R09` and 2 more gain" in first
+    assert "  - all 12: `R00`, " in below
+    assert "`R10`, `R11`\n" in below
+
+
 @pytest.mark.parametrize("most", [2_000, 20_000, 60_000])
 def test_markdown_is_bounded(most: int) -> None:
     """A huge change fits into a comment, closes what it opens and says how much was left out."""

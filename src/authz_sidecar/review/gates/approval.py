@@ -9,7 +9,8 @@ from authz_sidecar.review.report.wording import Phrase, names_phrase
 def is_approved(approval: Approval | None, facts: ReviewFacts) -> bool:
     """Whether the approval is there; None stands for that of anybody."""
     if approval is None:
-        return bool(facts.approved_by)
+        # An empty name is a variable that nobody set.
+        return any(name.strip() for name in facts.approved_by)
     return len(set(approval.by).intersection(facts.approved_by)) >= approval.needed
 
 

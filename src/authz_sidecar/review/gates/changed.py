@@ -16,6 +16,7 @@ from authz_sidecar.review.gates.wording import what_phrase, who_phrase
 from authz_sidecar.review.gates.world import World
 from authz_sidecar.review.report.wording import Name, Phrase, role_name
 from authz_sidecar.values.request import ROLE_PREFIX
+from authz_sidecar.values.rule import RuleTable
 
 
 class Changed(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,21 +102,42 @@ def _of_definitions(asked: Asked, predicate: ChangesOf, base: World) -> Iterator
 
 
 def _of_holders(asked: Asked, predicate: ChangesOf, chosen: frozenset[str], base: World) -> Iterator[Changed]:
-    """Links to the roles that stand on one side only."""
+    """Links to the roles that stand on one side only, to roles that inherit from them, too; and groups that are mapped
+    to them."""
     scene = asked.scene
     for definition in scene.head.bundle.model.roles:
         old = base.bundle.tables.get(definition)
         new = scene.head.bundle.tables[definition]
-        before = (
-            {} if old is None else {old.values(row): row for row in range(len(old)) if old.columns[1][row] in chosen}
-        )
-        after = {new.values(row): row for row in range(len(new)) if new.columns[1][row] in chosen}
+        before = {} if old is None else _links_to(chosen, old, base)
+        after = _links_to(chosen, new, scene.head)
         for values, row in after.items():
             if values not in before:
                 yield Changed(phrase=_link(values, " is given the role "), lines=(Line("head", new.rule(row)),))
         for values, row in before.items():
             if values not in after and old is not None and not predicate.only_gained:
                 yield Changed(phrase=_link(values, " no longer has the role "), lines=(Line("base", old.rule(row)),))
+    mapped, maps = _mappings_to(chosen, base), _mappings_to(chosen, scene.head)
+    for values in [one for one in maps if one not in mapped]:
+        yield Changed(phrase=("the group ", *_link(values, " is mapped to the role ")))
+    for values in [one for one in mapped if one not in maps]:
+        if not predicate.only_gained:
+            yield Changed(phrase=("the group ", *_link(values, " is no longer mapped to the role ")))
+
+
+def _links_to(chosen: frozenset[str], table: RuleTable, world: World) -> dict[tuple[str, ...], int]:
+    """The rows of a table of links that give one of the roles, by what they say."""
+    gives = {role: not chosen.isdisjoint(world.holdings.above(role)) for role in set(table.columns[1])}
+    return {table.values(row): row for row in range(len(table)) if gives[table.columns[1][row]]}
+
+
+def _mappings_to(chosen: frozenset[str], world: World) -> dict[tuple[str, ...], None]:
+    """The group mappings that give one of the roles: group, role and company."""
+    return {
+        (mapping.group, ROLE_PREFIX + role, mapping.company or "*"): None
+        for mapping in world.bundle.group_mappings
+        for role in mapping.roles
+        if not chosen.isdisjoint(world.holdings.above(ROLE_PREFIX + role))
+    }
 
 
 def _link(values: tuple[str, ...], verb: str) -> Phrase:

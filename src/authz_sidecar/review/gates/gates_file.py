@@ -96,8 +96,9 @@ def missing_names(gate: Gate, own: Bundle, other: Bundle) -> list[Missing]:
     """The names in `gate`, a gate of `own`, that say whom or what it keeps within bounds and that `other` does not
     have. Names of who may (the roles of `only_roles`, exceptions) are not among them: without those it only keeps out
     more. In plain Casbin object types and actions are free, and only roles are known."""
-    if own.form == "yaml" and other.form != "yaml":
-        return [Missing("kind of bundle", "yaml")]
+    if own.form != other.form:
+        # Rules write the names of roles another way there, and a gate would look for those that nobody has.
+        return [Missing("kind of bundle", own.form)]
     found: dict[Missing, None] = {}
     for part in requests_of(gate):
         if own.form == "yaml":
@@ -160,24 +161,16 @@ def _roles(bundle: Bundle) -> set[str]:
 
 
 def _lost_pairs(gate: Gate, base: Bundle, head: Bundle) -> set[tuple[str, str]]:
-    """What the data domains of a gate cover at the base and, though it still exists, not at the head."""
+    """What the data domains of a gate cover at the base and not at the head."""
     lost: set[tuple[str, str]] = set()
     if base.form != "yaml" or head.form != "yaml":
         return lost
     for part in requests_of(gate):
         if part.data_domains:
-            types = head.manifest.object_types
+            # What is declared no more is lost too: it may go on under another name, outside of the data domain.
             gone = pairs_of(part.data_domains, base) - pairs_of(part.data_domains, head)
-            lost |= {
-                (kind, action)
-                for kind, action in gone
-                if kind in types and action in types[kind].actions and not _named(part, kind)
-            }
+            lost |= {(kind, action) for kind, action in gone if not any_matches(part.objects, kind)}
     return lost
-
-
-def _named(part: Requests, kind: str) -> bool:
-    return any_matches(part.objects, kind)
 
 
 def unknown_names(gates: Iterable[Gate], bundle: Bundle) -> Iterator[tuple[Gate, list[Missing]]]:

@@ -93,12 +93,19 @@ def _grants(asked: Asked, change: Change, box: Box) -> Iterator[tuple[Grant, Box
 
 
 def _by_roles(asked: Asked, name: str, box: Box) -> list[Box]:
-    """What the roles that an identity holds may do."""
+    """What the roles that an identity holds may do where it holds them."""
     held = asked.scene.head.holdings.by_role(name)
     if not held:
         return []
     found = asked.scene.access(Region(box=box, subjects=tuple(sorted(held)), kinds=frozenset((Kind.ROLE,))))
-    return [change.box for change in found.roles if change.gained and not held.keys().isdisjoint(change.subjects)]
+    theirs = [
+        intersect(change.box, Box(company=held[role], section=change.box.section))
+        for change in found.roles
+        if change.gained
+        for role in change.subjects
+        if role in held
+    ]
+    return [both for both in theirs if both is not None]
 
 
 def _cells(box: Box, bundle: Bundle) -> Iterator[tuple[str, str]]:

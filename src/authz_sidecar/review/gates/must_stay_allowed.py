@@ -34,10 +34,11 @@ def find_must_stay_allowed(asked: Asked) -> Iterator[Finding]:
             if company:
                 yield from _denied(asked, Kind.ROLE, role, msgspec.structs.replace(box, company=company))
     known = {*space.identities, *[name for name in predicate.identities if not name.endswith("*")]}
-    for name in sorted(known - set(known_roles(asked))):
-        if choice.is_identity(name):
+    roles = frozenset(known_roles(asked))
+    for name in sorted(known | asked.scene.turned):
+        if choice.is_meant(name) if name in roles else choice.is_identity(name):
             # An identity that the policies do not name is decided as anyone of that name.
-            kind = Kind.IDENTITY if name in space.identities else Kind.ANYONE
+            kind = Kind.IDENTITY if name in space.identities or name in roles else Kind.ANYONE
             for box in boxes:
                 yield from _denied(asked, kind, name, box)
     for stranger in space.strangers:

@@ -26,6 +26,7 @@ from authz_sidecar.review.gates.world import Probes
 from authz_sidecar.values.texts import ANY, NOTHING, Texts, texts, values_of
 
 _IDENTITIES = frozenset((Kind.IDENTITY,))
+_ROLES = frozenset((Kind.ROLE,))
 _STRANGERS = frozenset((Kind.ANYONE,))
 _DEMAND = ("is in a company in which they hold nothing",)
 
@@ -57,8 +58,10 @@ def _by_identities(
     strangers = less(ANY, predicate.except_identities)
     looked_at = _reaching_away(asked)
     named = asked.pieces([inside], excepted, predicate.only_gained, Region(subjects=looked_at, kinds=_IDENTITIES))
+    turned = tuple(sorted(asked.scene.turned))
+    became = asked.pieces([inside], excepted, predicate.only_gained, Region(subjects=turned, kinds=_ROLES))
     others = asked.pieces([inside], excepted, predicate.only_gained, Region(kinds=_STRANGERS))
-    for piece in (*(named if looked_at else ()), *others):
+    for piece in (*(named if looked_at else ()), *(became if turned else ()), *others):
         if piece.kind is Kind.ANYONE and not any(one.intersect(piece.names) for one in strangers):
             continue
         if piece.kind is Kind.ANYONE or not piece.subjects:

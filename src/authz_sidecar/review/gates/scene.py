@@ -1,6 +1,7 @@
 """What gates look at: the two policies, what changes between them, and questions about whole sets of requests."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import TypeVar
 
 import msgspec
@@ -63,6 +64,15 @@ class Scene:
         if self._diff is None:
             self._diff = diff_access(self.base.material if self.base else None, self.head.material)
         return self._diff
+
+    @cached_property
+    def turned(self) -> frozenset[str]:
+        """The names that are roles at the head and were identities at the base. In rows one link makes a role of an
+        identity: whoever asks by that name is still judged as before."""
+        if self.base is None or self.head.bundle.form != "casbin":
+            return frozenset()
+        before = AccessSpace(None, self.base.material).identities
+        return frozenset(before).intersection(self.space.roles)
 
     @property
     def space(self) -> AccessSpace:

@@ -40,6 +40,15 @@ class Choice:
         """Whether the gate is about this identity."""
         return any_matches(self._identities, name) and not any_matches(self._predicate.except_identities, name)
 
+    def is_meant(self, role: str) -> bool:
+        """Whether the gate is about whoever asks by the name of this role. In rows any name may be asked by, and a link
+        that makes a role of an identity lets it out of no gate: it is meant if the gate spells it, or its beginning,
+        and if it was an identity."""
+        if self._asked.scene.head.bundle.form != "casbin" or not self.is_identity(role):
+            return False
+        spelled = [name for name in self._identities if name != "*"]
+        return any_matches(spelled, role) or role in self._asked.scene.turned
+
     @property
     def whom(self) -> Region | None:
         """Whom to look at, if a few are enough; None for nobody."""
@@ -63,7 +72,7 @@ class Choice:
         return tuple(chosen) or None
 
     def _is_named(self, name: str, kind: Kind) -> bool:
-        return name in self.roles or (kind is not Kind.ROLE and self.is_identity(name))
+        return name in self.roles or (self.is_meant(name) if kind is Kind.ROLE else self.is_identity(name))
 
     def of_unknown(self, subjects: tuple[str, ...]) -> tuple[str, ...] | None:
         """The same for a part that cannot be compared, whose subjects are roles or identities, or, where there is none,

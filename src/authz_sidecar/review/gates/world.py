@@ -175,5 +175,5 @@ def _filtered(table: RuleTable, kept: list[bool]) -> RuleTable:
 
 def _compiled(bundle: Bundle, tables: dict[str, RuleTable]) -> Material | None:
     changed = msgspec.structs.replace(bundle, tables=tables)
-    snapshot, _ = compile_bundle(changed)
+    snapshot, _ = compile_bundle(changed, searches=False)
     return None if snapshot is None else Material(changed, snapshot)

@@ -25,7 +25,7 @@ from authz_sidecar.review.report.sentences import (
     shared_causes,
 )
 from authz_sidecar.review.report.summary import Reach
-from authz_sidecar.review.report.wording import markdown_phrase, people_phrase
+from authz_sidecar.review.report.wording import MOST_NAMES, markdown_phrase, names_phrase, people_phrase, role_name
 from authz_sidecar.values import Severity, Span
 from authz_sidecar.values.rule import Rule
 
@@ -33,6 +33,7 @@ MOST_CHARACTERS = 60_000
 """A comment at GitHub holds 65,536 characters; the rest is for whoever puts this into one."""
 _MOST_FIRST = 4
 _MOST_PERMISSIONS = 30
+_MOST_SUBJECTS = 100
 _MOST_CAUSES = 3
 _MOST_RULES = 10
 _MOST_EVENTS = 3
@@ -155,7 +156,7 @@ def _sections(report: AccessReport) -> Iterator[tuple[str, list[str]]]:
     for gained, label in ((True, "Gained"), (False, "Lost")):
         entries = [entry for entry in report.entries if entry.gained is gained]
         # The first screen has shown all of it already.
-        if len(report.entries) <= _MOST_FIRST and not any(lines_of(entry) for entry in entries):
+        if len(report.entries) <= _MOST_FIRST and not any(lines_of(entry) or _is_long(entry) for entry in entries):
             continue
         if entries:
             yield f"{label}: {counted(len(entries), 'entry', 'entries')}", [_entry(entry, report) for entry in entries]
@@ -173,6 +174,9 @@ def _sentence(entry: Entry, report: AccessReport) -> str:
 
 def _entry(entry: Entry, report: AccessReport) -> str:
     text = [f"- {_sentence(entry, report)}"]
+    if _is_long(entry):
+        names = names_phrase([role_name(subject) for subject in entry.subjects], _MOST_SUBJECTS)
+        text.append(f"  - all {len(entry.subjects):,}: {markdown_phrase(names)}")
     shared = shared_causes(entry)
     lines = lines_of(entry)
     for line, phrase in lines[:_MOST_PERMISSIONS]:
@@ -181,6 +185,11 @@ def _entry(entry: Entry, report: AccessReport) -> str:
     if lines[_MOST_PERMISSIONS:]:
         text.append(f"  - {count_left(lines[_MOST_PERMISSIONS:], 'line')}")
     return "\n".join(text) + "\n"
+
+
+def _is_long(entry: Entry) -> bool:
+    """Whether the sentence of the entry leaves subjects out."""
+    return len(entry.subjects) > MOST_NAMES
 
 
 def _causes(causes: Sequence[Cause], report: AccessReport) -> str:

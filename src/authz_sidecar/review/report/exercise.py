@@ -6,13 +6,15 @@ import msgspec
 
 from authz_sidecar.review.exercise import Exercise, ExercisedGrant
 from authz_sidecar.review.exercised_matrix import CellShare, ExercisedMatrix
-from authz_sidecar.review.report.markup import html_text, markdown_code
+from authz_sidecar.review.report.markup import html_text, markdown_code, markdown_text
 from authz_sidecar.review.report.page import html_page, html_table, markdown_table
 from authz_sidecar.values.request import ROLE_PREFIX
 from authz_sidecar.values.visible import visible
 
 # Rows of grants without a test in markdown, which has to fit a comment.
 MAX_LISTED = 100
+# Cells of a matrix there, for the same reason.
+MAX_CELLS = 600
 
 MATRIX_NOTE = (
     "Of the actions of a type: how many that a role grants are tested to be allowed, and how many that it does not "
@@ -38,16 +40,11 @@ class CoverageReport(msgspec.Struct, frozen=True):
 
 
 def share_text(exercise: Exercise) -> str:
-    """`12 of 14 grants (85.7 %)`; the share is cut, not rounded, so that 100 % means all."""
+    """`12 of 14 grants (85.7 %)`."""
     number = len(exercise.grants)
     if not number:
         return "0 of 0 grants"
-    return f"{exercise.exercised} of {number} grant{'' if number == 1 else 's'} ({percent(exercise.share)})"
-
-
-def percent(share: float) -> str:
-    """`85.7 %`, cut."""
-    return f"{int(share * 1000) / 10:g} %"
+    return f"{exercise.exercised} of {number} grant{'' if number == 1 else 's'} ({exercise.percent:g} %)"
 
 
 def summary_lines(report: CoverageReport, name: Callable[[str], str] = visible) -> list[str]:
@@ -99,23 +96,32 @@ def _missing(report: CoverageReport) -> tuple[ExercisedGrant, ...]:
     return (report.whole if report.changed is None else report.changed).missing
 
 
-def coverage_lines(report: CoverageReport) -> list[tuple[str, str]]:
-    """For each grant without a test, of the changed ones where a base is given: its place in the bundle, and what it
-    says."""
-    return [(str(grant.span), visible(grant_text(grant))) for grant in _missing(report)]
+def grant_note(grant: ExercisedGrant) -> str:
+    """What is to be said of a grant that no test exercises, "" for nothing."""
+    if grant.removed:
+        return "removed"
+    tests = "1 test" if grant.shared == 1 else f"{grant.shared:,} tests"
+    return f"{tests} that other grants answer too" if grant.shared else ""
 
 
-def coverage_markdown(report: CoverageReport) -> list[str]:
+def coverage_markdown(report: CoverageReport, title: str) -> list[str]:
     """The lines of the report in markdown."""
-    lines = [*[f"- {line}" for line in summary_lines(report, markdown_code)], ""]
+    lines = [f"## {markdown_text(title)}", "", *[f"- {line}" for line in summary_lines(report, markdown_code)], ""]
     missing = _missing(report)
     if missing:
-        rows = [[markdown_code(str(grant.span)), markdown_code(grant_text(grant))] for grant in missing[:MAX_LISTED]]
-        lines += ["Grants that no test exercises:", "", *markdown_table(["place", "grant"], rows), ""]
+        rows = [
+            [markdown_code(str(grant.span)), markdown_code(grant_text(grant)), grant_note(grant)]
+            for grant in missing[:MAX_LISTED]
+        ]
+        lines += ["Grants that no test exercises:", "", *markdown_table(["place", "grant", "note"], rows), ""]
         if len(missing) > MAX_LISTED:
             lines += [f"… and {len(missing) - MAX_LISTED:,} more.", ""]
     if report.matrix is not None:
-        lines += [*_matrix_markdown(report.matrix), ""]
+        cells = len(report.matrix.matrix.roles) * len(report.matrix.matrix.types)
+        if cells <= MAX_CELLS:
+            lines += [MATRIX_NOTE, "", *_matrix_markdown(report.matrix), ""]
+        else:
+            lines += [f"The matrix has {cells:,} cells; write the report as a page (`.html`) to see it.", ""]
     return lines
 
 
@@ -163,8 +169,12 @@ def coverage_html(report: CoverageReport, title: str) -> str:
     missing = _missing(report)
     if missing:
         rows = [
-            [f"<code>{html_text(str(grant.span))}</code>", f"<code>{html_text(grant_text(grant))}</code>"]
+            [
+                f"<code>{html_text(str(grant.span))}</code>",
+                f"<code>{html_text(grant_text(grant))}</code>",
+                html_text(grant_note(grant)),
+            ]
             for grant in missing
         ]
-        body += ["<h2>Grants that no test exercises</h2>", html_table(["place", "grant"], rows)]
+        body += ["<h2>Grants that no test exercises</h2>", html_table(["place", "grant", "note"], rows)]
     return html_page(title, body, style=STYLE)

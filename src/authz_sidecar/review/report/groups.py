@@ -1,12 +1,16 @@
 """Changes of access put together for reading: what changes alike is one entry."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 
 import msgspec
 
 from authz_sidecar.review.access.change import AccessDiff, Box, Cause, Change, Kind
 from authz_sidecar.review.report.permission import Permission, Vocabulary, merge_causes, permissions_of
 from authz_sidecar.values.texts import ANY, Texts
+
+# So many entries say the same of different roles before they become one.
+_MOST_ALIKE = 3
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,15 +76,26 @@ def entries_of(diff: AccessDiff, vocabularies: Mapping[bool, Vocabulary]) -> tup
 
 
 def _role_entries(gained: bool, changes: Sequence[Change], words: Vocabulary) -> Iterable[Entry]:
-    """One entry for the roles that change alike."""
+    """One entry for the roles that change alike: by the same lines, or, where it would be the same told many times, by
+    lines of their own."""
     of_role: dict[str, list[Change]] = {}
     for change in changes:
         for role in change.subjects:
             of_role.setdefault(role, []).append(change)
-    alike: dict[tuple[tuple[Box, tuple[Cause, ...]], ...], list[str]] = {}
+    alike: dict[tuple[Box, ...], dict[tuple[tuple[Cause, ...], ...], list[str]]] = {}
     for role, own in of_role.items():
-        alike.setdefault(tuple((change.box, change.causes) for change in own), []).append(role)
-    for boxes, roles in alike.items():
+        by_lines = alike.setdefault(tuple(change.box for change in own), {})
+        by_lines.setdefault(tuple(change.causes for change in own), []).append(role)
+    groups = [
+        roles
+        for by_lines in alike.values()
+        for roles in (by_lines.values() if len(by_lines) <= _MOST_ALIKE else [list(chain(*by_lines.values()))])
+    ]
+    for roles in groups:
+        boxes = [
+            (change.box, merge_causes(of_role[role][at].causes for role in roles))
+            for at, change in enumerate(of_role[roles[0]])
+        ]
         lines = permissions_of(boxes, words)
         holders = {holder for role in roles for change in of_role[role] for holder in change.holders}
         yield Entry(

@@ -22,6 +22,8 @@ def caveats(facts: LogFacts) -> list[str]:
         said.append(f"{counted(facts.torn, 'file')} ended within a line, which was left out")
     if facts.dropped:
         said.append(f"{counted(facts.dropped, 'decision')} were not logged, since the log could not keep up")
+    if facts.unserved:
+        said.append(f"{counted(facts.unserved, 'line')} are of a time without a policy, and were left out")
     if facts.least_sample < 1:
         said.append(f"the log is sampled: as little as {facts.least_sample:g} of what was allowed is in it")
     return said
@@ -37,6 +39,7 @@ def facts_object(facts: LogFacts) -> dict[str, Any]:
         "invalid": facts.invalid,
         "torn": facts.torn,
         "dropped": facts.dropped,
+        "unserved": facts.unserved,
         "outside": facts.outside,
         "first": facts.first or None,
         "last": facts.last or None,

@@ -25,6 +25,7 @@ LEGEND: dict[Level, str] = {
     Level.NONE: "nothing",
 }
 NOTHING = "-"
+_GUTTER = "  "
 # Actions that a cell names as exceptions rather than naming all others.
 MAX_EXCEPTED = 2
 # Letters of a cell on one line of text.
@@ -127,16 +128,35 @@ def _told(found: Mapping[Level, tuple[str, ...]], declared: tuple[str, ...]) -> 
     return MatrixCell(Level.PART, "; ".join(texts))
 
 
-def matrix_text(view: MatrixView) -> list[str]:
-    """The lines of a table in columns; long cells take several lines."""
+def matrix_text(view: MatrixView, width: int = 0) -> list[str]:
+    """The lines of a table in columns; long cells take several lines. Columns that do not fit into `width` (0: any)
+    make more tables below, each with the names of the rows."""
     grid = [(view.corner, *view.columns), *[(name, *[cell.text for cell in cells]) for name, cells in view.rows]]
     wrapped = [[[visible(row[0])], *[wrap(visible(text), WIDEST) or [""] for text in row[1:]]] for row in grid]
     widths = [max(len(line) for row in wrapped for line in row[at]) for at in range(len(grid[0]))]
-    return [
-        "  ".join(text.ljust(width) for text, width in zip(texts, widths, strict=True)).rstrip()
-        for row in wrapped
-        for texts in zip_longest(*row, fillvalue="")
-    ]
+    lines: list[str] = []
+    for columns in _fitting(widths, width):
+        lines += [""] if lines else []
+        lines += [
+            _GUTTER.join(text.ljust(widths[at]) for text, at in zip(texts, columns, strict=True)).rstrip()
+            for row in wrapped
+            for texts in zip_longest(*[row[at] for at in columns], fillvalue="")
+        ]
+    return lines
+
+
+def _fitting(widths: Sequence[int], width: int) -> list[list[int]]:
+    """The columns of each table that fits into `width`, the first column in each, and one more at least."""
+    tables: list[list[int]] = []
+    used = 0
+    for at in range(1, len(widths)):
+        more = len(_GUTTER) + widths[at]
+        if not tables or (width and used + more > width):
+            tables.append([0])
+            used = widths[0]
+        tables[-1].append(at)
+        used += more
+    return tables or [[0]]
 
 
 def matrix_markdown(view: MatrixView) -> list[str]:

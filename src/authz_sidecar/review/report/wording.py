@@ -36,9 +36,13 @@ def plain_phrase(phrase: Phrase) -> str:
 
 
 def _plain_name(name: str) -> str:
-    """A name among words: in backticks where it could be taken for more than one of them."""
+    """A name among words: in backticks where it could be taken for more than one of them. Its own are escaped, since
+    what follows one would be taken for words of ours."""
     shown = visible(name)
-    return shown if _ONE_WORD.fullmatch(shown) else f"`{shown}`"
+    if _ONE_WORD.fullmatch(shown):
+        return shown
+    escaped = shown.replace("`", r"\x60")
+    return f"`{escaped}`"
 
 
 def markdown_phrase(phrase: Phrase) -> str:

@@ -1,9 +1,9 @@
 """A grant that no policy test exercises.
 
-What it does: finds grants none of whose object types and actions is exercised: no test that passes has a request which
-the grant matches and a decision that is its effect. A role (or identity) without any exercised grant is told once.
-Grants of roles that nobody holds are left out, and so are those which no decision depends on; a bundle without tests is
-not told.
+What it does: finds grants none of whose object types and actions is exercised: no test that passes has a decision which
+rests on the grant alone, as no other grant answers the request the same way. A role (or identity) without any exercised
+grant is told once. Grants of roles that nobody holds are left out, and so are those which no decision depends on; a
+bundle without tests is not told.
 
 Why it is bad: whoever removes or narrows the grant by mistake sees all tests pass.
 
