@@ -1,6 +1,8 @@
 """Changed files of a bundle, written back: all of them or none, and nothing else about them changes."""
 
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
+NOBODY = 65534
 BEFORE = {"a.yaml": b"a", "b.yaml": b"b"}
 
 
@@ -53,14 +56,32 @@ def test_what_has_changed_is_not_written_over(root: Path) -> None:
     assert names(root) == ["a.yaml"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.fixture
+def of_nobody() -> Iterator[Path]:
+    """A directory with the two files; while it is there nobody in particular writes, since root may everywhere."""
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        for file, content in BEFORE.items():
+            (root / file).write_bytes(content)
+        me = os.geteuid()
+        if me == 0:
+            for path in (root, *root.iterdir()):
+                os.chown(path, NOBODY, -1)
+            os.seteuid(NOBODY)
+        try:
+            yield root
+        finally:
+            os.seteuid(me)
+
+
 @pytest.mark.parametrize("name", ["b.yaml", "."])
-def test_what_is_read_only_stays(root: Path, name: str) -> None:
+def test_what_is_read_only_stays(of_nobody: Path, name: str) -> None:
     """A file that is read-only, or whose directory is, is not replaced, and no other file is written."""
-    mode = (root / name).stat().st_mode
-    (root / name).chmod(mode & ~0o222)
+    place = of_nobody / name
+    mode = place.stat().st_mode
+    place.chmod(mode & ~0o222)
     with pytest.raises(WriteError):
-        write_files(root, BEFORE, {"a.yaml": b"A", "b.yaml": b"B"})
-    (root / name).chmod(mode)
-    assert [(root / name).read_bytes() for name in BEFORE] == [b"a", b"b"]
-    assert names(root) == ["a.yaml", "b.yaml"]
+        write_files(of_nobody, BEFORE, {"a.yaml": b"A", "b.yaml": b"B"})
+    place.chmod(mode)
+    assert [(of_nobody / file).read_bytes() for file in BEFORE] == [b"a", b"b"]
+    assert names(of_nobody) == ["a.yaml", "b.yaml"]

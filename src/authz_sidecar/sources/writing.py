@@ -33,7 +33,7 @@ def write_files(root: Path, before: Mapping[str, bytes], changed: Mapping[str, b
             raise WriteError(*_problem(path, error)) from error
         if not same:
             raise WriteError(f"`{path}` has changed meanwhile", "try again")
-        if not os.access(path, os.W_OK):
+        if not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
             raise WriteError(f"`{path}` is read-only", "make it writable, or leave it as it is")
     written: dict[Path, Path] = {}
     try:
