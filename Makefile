@@ -20,7 +20,7 @@ help:
 	@echo 'make serve   set up once, then serve $(POLICIES)/ on 127.0.0.1:50051 (gRPC) and 127.0.0.1:8080 (HTTP)'
 	@echo 'make test    set up once, then run every check and every test, on the built wheel'
 	@echo 'make test-long   the random tests against pycasbin, a hundred times further'
-	@echo 'make bench   measure decisions, filters and loading against their targets (about four minutes)'
+	@echo 'make bench   measure decisions, loading, diffs, replay and lint against their targets (about six minutes)'
 	@echo 'make bench-wire   measure the server over gRPC (about six minutes; needs h2load, see docs/benchmarks.md)'
 	@echo 'make format  reformat the code and apply the fixes that are safe'
 	@echo 'make stubs   regenerate src/authz_sidecar/_proto from proto/'
