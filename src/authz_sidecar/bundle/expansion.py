@@ -28,9 +28,10 @@ def expand_policy(policy: Policy, manifest: Manifest, form: Form, findings: Find
     rules = RuleTable("p", _P_WIDTH[form])
     links = RuleTable("g", 3)
     shared: dict[str, str] = {}
+    share = shared.setdefault
 
     def add(table: RuleTable, values: list[str], span: Span, via: tuple[str, ...] = ()) -> None:
-        values = [shared.setdefault(value, value) for value in values]
+        values = [share(value, value) for value in values]
         table.append(values, table.file_number(span.file), span.line, span.column, via)
 
     for name, role in policy.roles.items():

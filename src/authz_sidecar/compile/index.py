@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from authz_sidecar.compile.access import BranchPlan, KeyAccess, PatternAccess
+from authz_sidecar.compile.access import BranchPlan, PatternAccess
 from authz_sidecar.compile.fold import FALSE, TRUE, conjoin, specialise
 from authz_sidecar.compile.planner import may_fail
 from authz_sidecar.model.expression import Call, Const, Expr, Token
@@ -119,6 +119,16 @@ class _RuleClass(NamedTuple):
     number: int
 
 
+class _Layout(NamedTuple):
+    """What placing the rules of one shape takes: their table, the column of the domain (None: it is no part of them),
+    those of the keys, and of each set, with its access if that is a pattern's."""
+
+    table: dict[Any, Any]
+    domain: list[str] | None
+    keys: list[list[str]]
+    sets: list[tuple[list[str], PatternAccess | None]]
+
+
 class _Builder:
     def __init__(
         self,
@@ -141,6 +151,12 @@ class _Builder:
         self.domain = next((access for access in plan.keys if access.token in DOMAIN_TOKENS), None)
         # One key object for all the tables that have it.
         self.shared: dict[Any, Any] = {}
+        self.layouts: dict[int, _Layout] = {}
+        self.patterns = [
+            (1 << (len(plan.keys) + place), access)
+            for place, access in enumerate(plan.sets)
+            if isinstance(access, PatternAccess)
+        ]
 
     def build(self, rows: list[int] | range) -> BranchIndex:
         plan = self.plan
@@ -218,36 +234,35 @@ class _Builder:
         return number
 
     def _insert(self, rank: int, row: int, rule_class: "_RuleClass") -> None:
-        plan = self.plan
         mask, number = rule_class.mask, rule_class.number
-        for place, access in enumerate(plan.sets):
+        for bit, access in self.patterns:
             # A pattern such as `*` asks nothing of the request.
-            if isinstance(access, PatternAccess) and self._matches_all(access, row):
-                mask |= 1 << (len(plan.keys) + place)
-        table = self.tables.setdefault(mask, {})
-        domain = ""
-        bound = [access for place, access in enumerate(plan.keys) if not mask >> place & 1]
-        if self.domain is not None and self.domain in bound:
-            bound.remove(self.domain)
-            domain = self.columns[self.domain.field][row]
+            if self._matches_all(access, row):
+                mask |= bit
+        layout = self.layouts.get(mask)
+        if layout is None:
+            layout = self.layouts[mask] = self._layout(mask)
+        table, domain = layout.table, ""
+        if layout.domain is not None:
+            domain = layout.domain[row]
             table = table.setdefault(domain, {})
-        sets = [access for place, access in enumerate(plan.sets) if not mask >> (len(plan.keys) + place) & 1]
-        lengths = self.lengths.setdefault(mask, [set() for _ in sets])
         names: list[str] = []
         tests: list[Expr] = []
-        for place, access in enumerate(sets):
-            value = self.columns[access.field][row]
-            if isinstance(access, PatternAccess):
-                pattern = compile_pattern(access.function, value)
+        for place, (column, access_of_pattern) in enumerate(layout.sets):
+            value = column[row]
+            if access_of_pattern is not None:
+                pattern = compile_pattern(access_of_pattern.function, value)
                 if pattern.kind != "exact":
-                    lengths[place].add(len(pattern.literal))
+                    self.lengths[mask][place].add(len(pattern.literal))
                 if pattern.kind == "test":
-                    tests.append(Call(access.function, (Token(access.token), Const(value))))
+                    tests.append(Call(access_of_pattern.function, (Token(access_of_pattern.token), Const(value))))
                 value = probe_name(pattern.kind, pattern.literal)
             names.append(value)
         if tests:
             number = self._number(conjoin([*tests, rule_class.residual]))
-        key = self._key(bound, row)
+        keys = layout.keys
+        key: Any = keys[0][row] if len(keys) == 1 else tuple([column[row] for column in keys])
+        key = self.shared.setdefault(key, key)
         place_of_condition = (mask, domain, key, *names, number)
         if place_of_condition in self.placed:
             return
@@ -257,14 +272,24 @@ class _Builder:
         if _place(table, [key, *names], rank) > MAX_CONDITIONS_IN_LEAF:
             raise LeafLimitError(row)
 
+    def _layout(self, mask: int) -> "_Layout":
+        """How the rules of a shape are placed; makes its table."""
+        plan = self.plan
+        bound = [access for place, access in enumerate(plan.keys) if not mask >> place & 1]
+        domain = self.domain if self.domain in bound else None
+        sets = [access for place, access in enumerate(plan.sets) if not mask >> (len(plan.keys) + place) & 1]
+        self.tables[mask] = {}
+        self.lengths[mask] = [set() for _ in sets]
+        return _Layout(
+            self.tables[mask],
+            None if domain is None else self.columns[domain.field],
+            [self.columns[access.field] for access in bound if access is not domain],
+            [(self.columns[access.field], access if isinstance(access, PatternAccess) else None) for access in sets],
+        )
+
     def _matches_all(self, access: PatternAccess, row: int) -> bool:
         pattern = compile_pattern(access.function, self.columns[access.field][row])
         return pattern.kind == "prefix" and not pattern.literal
-
-    def _key(self, bound: list[KeyAccess], row: int) -> Any:
-        values = tuple([self.columns[access.field][row] for access in bound])
-        key = values[0] if len(values) == 1 else values
-        return self.shared.setdefault(key, key)
 
 
 def probe_name(kind: str, literal: str) -> str:
