@@ -1,8 +1,6 @@
 """`authz-sidecar diff`: who gains and who loses which access between two versions of the policies."""
 
-import os
 from pathlib import Path
-from tempfile import mkstemp
 
 import click
 
@@ -18,6 +16,7 @@ from authz_sidecar.review.gates.violation import Violation, is_refused
 from authz_sidecar.review.material import Material
 from authz_sidecar.review.report.access_report import AccessReport
 from authz_sidecar.sources.load import collections_paused
+from authz_sidecar.sources.writing import replace_file
 
 CHANGES = 1
 
@@ -151,7 +150,7 @@ def _write(terminal: Terminal, report: AccessReport, form: str, output: Path | N
             (f"`{output}` is no plain file", "name one; without `--output` the result goes to standard output"),
         )
     try:
-        _replace(output, text)
+        replace_file(output, text.encode("utf-8"))
     except OSError as error:
         raise CommandError(
             terminal,
@@ -175,19 +174,3 @@ def _rendered(report: AccessReport, form: str) -> str:
     from authz_sidecar.review.report.access_html import access_html
 
     return access_html(report)
-
-
-def _replace(output: Path, text: str) -> None:
-    """Write a file at once: a reader sees the old one or the new one."""
-    handle, name = mkstemp(dir=output.parent, prefix=".authz-", suffix=".tmp")
-    unfinished = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        mask = os.umask(0)
-        os.umask(mask)
-        unfinished.chmod(0o666 & ~mask)
-        unfinished.replace(output)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise

@@ -24,11 +24,19 @@ def parse_instant(text: str) -> float:
     raise click.BadParameter(f"`{text}` is not an RFC 3339 time such as `2026-01-31T12:00:00Z`")
 
 
+def period_begin(text: str) -> float | None:
+    """When a period such as `90d` (also `s`, `m`, `h` and `w`) began that ends now, in seconds since 1970-01-01 UTC and
+    not before; None where `text` is no period."""
+    period = _PERIOD.fullmatch(text)
+    return max(0.0, time.time() - int(period[1]) * _SECONDS[period[2]]) if period else None
+
+
 def parse_since(text: str) -> float:
     """The beginning of a period as seconds since 1970-01-01 UTC: `90d` ago (also `s`, `m`, `h` and `w`), the first
     moment of a day in UTC (`2026-01-31`), or an RFC 3339 time; raises click.BadParameter with examples."""
-    if period := _PERIOD.fullmatch(text):
-        return max(0.0, time.time() - int(period[1]) * _SECONDS[period[2]])
+    begin = period_begin(text)
+    if begin is not None:
+        return begin
     try:
         if _DATE.fullmatch(text):
             return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()

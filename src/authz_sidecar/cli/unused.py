@@ -1,15 +1,13 @@
 """`authz-sidecar unused`: grants that no logged decision needed."""
 
 import json
-import re
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
 
 from authz_sidecar.bundle.wording import counted
-from authz_sidecar.cli.instant import parse_instant
+from authz_sidecar.cli.instant import parse_instant, period_begin
 from authz_sidecar.cli.loading import end, require_bundle
 from authz_sidecar.cli.log_reading import read_logs, require_decisions, require_logs
 from authz_sidecar.cli.option import color_option, format_option, policies_option
@@ -25,8 +23,6 @@ from authz_sidecar.review.report.log_facts import short_time
 UNUSED = 1
 # A log that covers less of the period than this is warned about.
 ENOUGH = 0.9
-_PERIOD = re.compile(r"(\d{1,6})([smhdw])", re.ASCII)
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 EXAMPLES = """\b
 Examples:
@@ -44,9 +40,9 @@ class SinceType(click.ParamType[float]):
         """Read `value`; fails as click does."""
         if isinstance(value, float):
             return value
-        period = _PERIOD.fullmatch(value)
-        if period:
-            return max(0.0, time.time() - int(period[1]) * _SECONDS[period[2]])
+        begin = period_begin(value)
+        if begin is not None:
+            return begin
         try:
             return parse_instant(value)
         except click.BadParameter:

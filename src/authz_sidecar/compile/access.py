@@ -56,6 +56,11 @@ class BranchPlan(msgspec.Struct, frozen=True):
     residual: tuple[Expr, ...]
     conjuncts: tuple[Expr, ...]
 
+    @property
+    def subject_roles(self) -> tuple[RoleAccess, ...]:
+        """The accesses that find rules by the roles of the subject."""
+        return tuple([access for access in self.sets if isinstance(access, RoleAccess) and access.name == Token("sub")])
+
 
 class PlanLine(msgspec.Struct, frozen=True):
     """One line of `authz-sidecar plan`: the conjunct's text, what it became, and what it costs."""

@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from authz_sidecar.compile.access import PatternAccess, RoleAccess
+from authz_sidecar.compile.access import PatternAccess
 from authz_sidecar.compile.index import BranchIndex, Shape
 from authz_sidecar.decide.evaluate import Condition, Evaluator
 from authz_sidecar.decide.roles import RoleProbe
 from authz_sidecar.decide.tokens import read_tokens
-from authz_sidecar.model.expression import Token
 from authz_sidecar.values import Request
 from authz_sidecar.values.request import SOURCES
 
@@ -49,9 +48,7 @@ class Branch:
         # The loop reads it once for all shapes.
         self.only_probe = found[0] if len(found := [probe for probe in probes if probe is not None]) == 1 else None
         # Whether what is held tells that the subject is known: an object's roles do not.
-        self.of_subject = any(
-            isinstance(access, RoleAccess) and access.name == Token("sub") for access in index.plan.sets
-        )
+        self.of_subject = bool(index.plan.subject_roles)
         # For a pattern set, the part of the request that is matched.
         self.tokens = [SOURCES[access.token] if isinstance(access, PatternAccess) else "" for access in index.plan.sets]
         self.residual_of = index.residual_of

@@ -42,8 +42,8 @@ def explain_decision(
 def _subject_accesses(index: SectionIndex) -> list[RoleAccess]:
     accesses: list[RoleAccess] = []
     for branch in index.branches:
-        for access in branch.plan.sets:
-            if isinstance(access, RoleAccess) and access.name == Token("sub") and access not in accesses:
+        for access in branch.plan.subject_roles:
+            if access not in accesses:
                 accesses.append(access)
     return accesses
 

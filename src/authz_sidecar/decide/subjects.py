@@ -4,7 +4,6 @@ from authz_sidecar.compile.access import RoleAccess
 from authz_sidecar.compile.names import NameSet
 from authz_sidecar.compile.snapshot import SectionIndex
 from authz_sidecar.decide.roles import RoleProbe
-from authz_sidecar.model.expression import Token
 from authz_sidecar.values import Reason, Request
 
 
@@ -25,9 +24,7 @@ class SubjectFacts:
         self._tells = bool(index.branches)
         for branch in index.branches:
             by_key = [access for access in branch.plan.keys if access.token == "sub"]
-            by_role = [
-                access for access in branch.plan.sets if isinstance(access, RoleAccess) and access.name == Token("sub")
-            ]
+            by_role = branch.plan.subject_roles
             if not by_key and not by_role:
                 self._tells = False
             self._named += [index.names[key.field].quickest for key in by_key]

@@ -9,10 +9,8 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from authz_sidecar.bundle.bundle import Bundle
-from authz_sidecar.compile.access import RoleAccess
 from authz_sidecar.compile.snapshot import SectionIndex, Snapshot
 from authz_sidecar.model.conf import Effect
-from authz_sidecar.model.expression import Token
 from authz_sidecar.values import Span
 from authz_sidecar.values.request import ROLE_PREFIX
 
@@ -60,11 +58,8 @@ def subject_roles(snapshot: Snapshot, index: SectionIndex) -> Mapping[str, str]:
     return {
         access.definition: access.field
         for branch in index.branches
-        for access in branch.plan.sets
-        if isinstance(access, RoleAccess)
-        and access.name == Token("sub")
-        and snapshot.graphs[access.definition].names is None
-        and not snapshot.graphs[access.definition].members
+        for access in branch.plan.subject_roles
+        if snapshot.graphs[access.definition].names is None and not snapshot.graphs[access.definition].members
     }
 
 

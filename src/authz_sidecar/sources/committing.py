@@ -5,7 +5,6 @@ Objects, the branch and git's index are written with dulwich: no git program and
 
 import os
 import stat
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import msgspec
 
 from authz_sidecar.bundle.wording import quote
 from authz_sidecar.sources.objects import BLOB, Entry, Objects, RepositoryError, blob_id, damaged
+from authz_sidecar.sources.writing import replace_file
 
 if TYPE_CHECKING:
     from dulwich.config import StackedConfig
@@ -388,7 +388,9 @@ class _Index:
                 return
             if not _same(now, change.content):
                 windows = now is not None and b"\r\n" in now
-                _replace(place, change.content.replace(b"\n", b"\r\n") if windows else change.content)
+                content = change.content.replace(b"\n", b"\r\n") if windows else change.content
+                place.parent.mkdir(parents=True, exist_ok=True)
+                replace_file(place, content, stat.S_IMODE(place.stat().st_mode) if place.exists() else None)
             mode = change.before.mode if change.before else _FILE
             id = blob_id(change.content, len(_NOBODY)).encode("ascii")
             self._entries[name] = index_entry_from_stat(place.lstat(), id, mode=mode)
@@ -402,22 +404,3 @@ class _Index:
             writer = IndexChecksumWriter(self._lock, self._format)
             write_index_dict(writer, self._entries, version=self._version, object_format=self._format)
             writer.close()
-
-
-def _replace(place: Path, content: bytes) -> None:
-    """Write a file so that it is either the old one or the new one, with the permissions it had."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    mode = stat.S_IMODE(place.stat().st_mode) if place.exists() else None
-    handle, temporary = tempfile.mkstemp(prefix=".authz-", dir=place.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        if mode is None:
-            mask = os.umask(0)
-            os.umask(mask)
-            mode = 0o666 & ~mask
-        Path(temporary).chmod(mode)
-        Path(temporary).replace(place)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -1,4 +1,4 @@
-"""Changed files of a bundle, written back."""
+"""Files written so that nobody sees them half done: one, or the changed files of a bundle."""
 
 import contextlib
 import os
@@ -51,6 +51,25 @@ def write_files(root: Path, before: Mapping[str, bytes], changed: Mapping[str, b
         for temporary in written.values():
             with contextlib.suppress(OSError):
                 temporary.unlink()
+
+
+def replace_file(path: Path, content: bytes, mode: int | None = None) -> None:
+    """Write a file so that a reader sees the old one or the new one, with these permissions (None: those of a file that
+    is new). Raises OSError; nothing is left beside it then."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".authz-", suffix=".tmp")
+    unfinished = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        if mode is None:
+            mask = os.umask(0)
+            os.umask(mask)
+            mode = 0o666 & ~mask
+        unfinished.chmod(mode)
+        unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
 
 
 def _write_beside(path: Path, content: bytes) -> Path:

@@ -32,14 +32,13 @@ def role_domains(snapshot: Snapshot) -> list[RoleDomain]:
     found: dict[RoleDomain, None] = {}
     for index in snapshot.sections.values():
         for branch in index.branches:
-            for access in branch.plan.sets:
-                if isinstance(access, RoleAccess) and access.name == Token("sub"):
-                    domain = access.domain
-                    if isinstance(domain, Token):
-                        fixed = None if SOURCES.get(domain.name) == "company" else ""
-                    else:
-                        fixed = "" if domain is None else str(domain.value)
-                    found[RoleDomain(access.definition, fixed)] = None
+            for access in branch.plan.subject_roles:
+                domain = access.domain
+                if isinstance(domain, Token):
+                    fixed = None if SOURCES.get(domain.name) == "company" else ""
+                else:
+                    fixed = "" if domain is None else str(domain.value)
+                found[RoleDomain(access.definition, fixed)] = None
     return list(found)
 
 

@@ -16,9 +16,7 @@ from collections.abc import Iterator
 
 from authz_sidecar.bundle.bundle import Bundle
 from authz_sidecar.bundle.wording import quote
-from authz_sidecar.compile.access import RoleAccess
 from authz_sidecar.compile.snapshot import Snapshot
-from authz_sidecar.model.expression import Token
 from authz_sidecar.review.material import Material
 from authz_sidecar.review.rules.rule import LintRule
 from authz_sidecar.values import Diagnostic, Severity, Span
@@ -55,10 +53,7 @@ def _named(snapshot: Snapshot) -> Iterator[tuple[Span, str]]:
     for index in snapshot.sections.values():
         table = snapshot.tables[index.section.ptype]
         accesses = {
-            (access.field, access.definition)
-            for branch in index.branches
-            for access in branch.plan.sets
-            if isinstance(access, RoleAccess) and access.name == Token("sub")
+            (access.field, access.definition) for branch in index.branches for access in branch.plan.subject_roles
         }
         for field, definition in sorted(accesses):
             graph, links = snapshot.graphs[definition], snapshot.tables[definition]
