@@ -87,8 +87,8 @@ stubs: .venv-test/.ready
 	$(TEST)/python scripts/generate_stubs.py
 
 lock:
-	$(LOCK) --group build -o requirements.lock
-	$(LOCK) --group dev -c requirements.lock -o requirements-dev.lock
+	$(LOCK) --extra postgresql --group build -o requirements.lock
+	$(LOCK) --extra postgresql --group dev -c requirements.lock -o requirements-dev.lock
 
 clean:
 	rm -rf .venv .venv-test dist dist.log .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
