@@ -22,18 +22,19 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from authz_sidecar._proto.authz.v1 import authenticate_pb2 as authz_dot_v1_dot_authenticate__pb2
 from authz_sidecar._proto.authz.v1 import check_pb2 as authz_dot_v1_dot_check__pb2
 from authz_sidecar._proto.authz.v1 import explain_pb2 as authz_dot_v1_dot_explain__pb2
 from authz_sidecar._proto.authz.v1 import filter_pb2 as authz_dot_v1_dot_filter__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$authz/v1/authorization_service.proto\x12\x08\x61uthz.v1\x1a\x14\x61uthz/v1/check.proto\x1a\x16\x61uthz/v1/explain.proto\x1a\x15\x61uthz/v1/filter.proto2\xfb\x02\n\x14\x41uthorizationService\x12\x38\n\x05\x43heck\x12\x16.authz.v1.CheckRequest\x1a\x17.authz.v1.CheckResponse\x12G\n\nBatchCheck\x12\x1b.authz.v1.BatchCheckRequest\x1a\x1c.authz.v1.BatchCheckResponse\x12N\n\x0b\x43heckStream\x12\x1c.authz.v1.CheckStreamRequest\x1a\x1d.authz.v1.CheckStreamResponse(\x01\x30\x01\x12>\n\x07\x45xplain\x12\x18.authz.v1.ExplainRequest\x1a\x19.authz.v1.ExplainResponse\x12P\n\rFilterObjects\x12\x1e.authz.v1.FilterObjectsRequest\x1a\x1f.authz.v1.FilterObjectsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$authz/v1/authorization_service.proto\x12\x08\x61uthz.v1\x1a\x1b\x61uthz/v1/authenticate.proto\x1a\x14\x61uthz/v1/check.proto\x1a\x16\x61uthz/v1/explain.proto\x1a\x15\x61uthz/v1/filter.proto2\xca\x03\n\x14\x41uthorizationService\x12\x38\n\x05\x43heck\x12\x16.authz.v1.CheckRequest\x1a\x17.authz.v1.CheckResponse\x12G\n\nBatchCheck\x12\x1b.authz.v1.BatchCheckRequest\x1a\x1c.authz.v1.BatchCheckResponse\x12N\n\x0b\x43heckStream\x12\x1c.authz.v1.CheckStreamRequest\x1a\x1d.authz.v1.CheckStreamResponse(\x01\x30\x01\x12>\n\x07\x45xplain\x12\x18.authz.v1.ExplainRequest\x1a\x19.authz.v1.ExplainResponse\x12P\n\rFilterObjects\x12\x1e.authz.v1.FilterObjectsRequest\x1a\x1f.authz.v1.FilterObjectsResponse\x12M\n\x0c\x41uthenticate\x12\x1d.authz.v1.AuthenticateRequest\x1a\x1e.authz.v1.AuthenticateResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'authz.v1.authorization_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_AUTHORIZATIONSERVICE']._serialized_start=120
-  _globals['_AUTHORIZATIONSERVICE']._serialized_end=499
+  _globals['_AUTHORIZATIONSERVICE']._serialized_start=149
+  _globals['_AUTHORIZATIONSERVICE']._serialized_end=607
 # @@protoc_insertion_point(module_scope)

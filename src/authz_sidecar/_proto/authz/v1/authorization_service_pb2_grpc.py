@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from authz_sidecar._proto.authz.v1 import authenticate_pb2 as authz_dot_v1_dot_authenticate__pb2
 from authz_sidecar._proto.authz.v1 import check_pb2 as authz_dot_v1_dot_check__pb2
 from authz_sidecar._proto.authz.v1 import explain_pb2 as authz_dot_v1_dot_explain__pb2
 from authz_sidecar._proto.authz.v1 import filter_pb2 as authz_dot_v1_dot_filter__pb2
@@ -62,6 +63,11 @@ class AuthorizationServiceStub:
                 request_serializer=authz_dot_v1_dot_filter__pb2.FilterObjectsRequest.SerializeToString,
                 response_deserializer=authz_dot_v1_dot_filter__pb2.FilterObjectsResponse.FromString,
                 _registered_method=True)
+        self.Authenticate = channel.unary_unary(
+                '/authz.v1.AuthorizationService/Authenticate',
+                request_serializer=authz_dot_v1_dot_authenticate__pb2.AuthenticateRequest.SerializeToString,
+                response_deserializer=authz_dot_v1_dot_authenticate__pb2.AuthenticateResponse.FromString,
+                _registered_method=True)
 
 
 class AuthorizationServiceServicer:
@@ -104,6 +110,13 @@ class AuthorizationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Authenticate(self, request, context):
+        """Says whom a credential stands for. One that stands for nobody is status OK with `authenticated` false.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AuthorizationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -131,6 +144,11 @@ def add_AuthorizationServiceServicer_to_server(servicer, server):
                     servicer.FilterObjects,
                     request_deserializer=authz_dot_v1_dot_filter__pb2.FilterObjectsRequest.FromString,
                     response_serializer=authz_dot_v1_dot_filter__pb2.FilterObjectsResponse.SerializeToString,
+            ),
+            'Authenticate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Authenticate,
+                    request_deserializer=authz_dot_v1_dot_authenticate__pb2.AuthenticateRequest.FromString,
+                    response_serializer=authz_dot_v1_dot_authenticate__pb2.AuthenticateResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -269,6 +287,33 @@ class AuthorizationService:
             '/authz.v1.AuthorizationService/FilterObjects',
             authz_dot_v1_dot_filter__pb2.FilterObjectsRequest.SerializeToString,
             authz_dot_v1_dot_filter__pb2.FilterObjectsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Authenticate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/authz.v1.AuthorizationService/Authenticate',
+            authz_dot_v1_dot_authenticate__pb2.AuthenticateRequest.SerializeToString,
+            authz_dot_v1_dot_authenticate__pb2.AuthenticateResponse.FromString,
             options,
             channel_credentials,
             insecure,

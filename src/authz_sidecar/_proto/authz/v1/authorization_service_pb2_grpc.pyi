@@ -3,6 +3,7 @@
 isort:skip_file
 """
 
+from authz_sidecar._proto.authz.v1 import authenticate_pb2 as _authenticate_pb2
 from authz_sidecar._proto.authz.v1 import check_pb2 as _check_pb2
 from authz_sidecar._proto.authz.v1 import explain_pb2 as _explain_pb2
 from authz_sidecar._proto.authz.v1 import filter_pb2 as _filter_pb2
@@ -47,6 +48,8 @@ class AuthorizationServiceStub:
     """Decides one request and says which rule decided, through which roles, and what nearly matched."""
     FilterObjects: _grpc.UnaryUnaryMultiCallable[_filter_pb2.FilterObjectsRequest, _filter_pb2.FilterObjectsResponse]
     """Says which objects of a type a subject may act on, as a filter that a list page gives to its database."""
+    Authenticate: _grpc.UnaryUnaryMultiCallable[_authenticate_pb2.AuthenticateRequest, _authenticate_pb2.AuthenticateResponse]
+    """Says whom a credential stands for. One that stands for nobody is status OK with `authenticated` false."""
 
 @_typing.type_check_only
 class AuthorizationServiceAsyncStub(AuthorizationServiceStub):
@@ -65,6 +68,8 @@ class AuthorizationServiceAsyncStub(AuthorizationServiceStub):
     """Decides one request and says which rule decided, through which roles, and what nearly matched."""
     FilterObjects: _aio.UnaryUnaryMultiCallable[_filter_pb2.FilterObjectsRequest, _filter_pb2.FilterObjectsResponse]  # type: ignore[assignment]
     """Says which objects of a type a subject may act on, as a filter that a list page gives to its database."""
+    Authenticate: _aio.UnaryUnaryMultiCallable[_authenticate_pb2.AuthenticateRequest, _authenticate_pb2.AuthenticateResponse]  # type: ignore[assignment]
+    """Says whom a credential stands for. One that stands for nobody is status OK with `authenticated` false."""
 
 class AuthorizationServiceServicer(metaclass=_abc_1.ABCMeta):
     """Answers questions of access from the policy that is loaded. Every call only reads and is safe to retry."""
@@ -110,5 +115,13 @@ class AuthorizationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_filter_pb2.FilterObjectsResponse, _abc.Awaitable[_filter_pb2.FilterObjectsResponse]]:
         """Says which objects of a type a subject may act on, as a filter that a list page gives to its database."""
+
+    @_abc_1.abstractmethod
+    def Authenticate(
+        self,
+        request: _authenticate_pb2.AuthenticateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_authenticate_pb2.AuthenticateResponse, _abc.Awaitable[_authenticate_pb2.AuthenticateResponse]]:
+        """Says whom a credential stands for. One that stands for nobody is status OK with `authenticated` false."""
 
 def add_AuthorizationServiceServicer_to_server(servicer: AuthorizationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

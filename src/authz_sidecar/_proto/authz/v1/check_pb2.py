@@ -25,27 +25,27 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x61uthz/v1/check.proto\x12\x08\x61uthz.v1\x1a\x1cgoogle/protobuf/struct.proto\"o\n\x06Object\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0f\n\x07\x63ompany\x18\x03 \x01(\t\x12\r\n\x05owner\x18\x04 \x01(\t\x12+\n\nattributes\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\"\x8b\x02\n\x0c\x43heckRequest\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12 \n\x06object\x18\x02 \x01(\x0b\x32\x10.authz.v1.Object\x12\x0e\n\x06\x61\x63tion\x18\x03 \x01(\t\x12\x12\n\ncredential\x18\x04 \x01(\t\x12\x14\n\x0con_behalf_of\x18\x05 \x01(\t\x12(\n\x07\x63ontext\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x33\n\x12subject_attributes\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0f\n\x07section\x18\x08 \x01(\t\x12\x1e\n\x16minimum_policy_version\x18\t \x01(\t\"\x9f\x01\n\rCheckResponse\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12 \n\x06reason\x18\x02 \x01(\x0e\x32\x10.authz.v1.Reason\x12\x16\n\x0epolicy_version\x18\x03 \x01(\t\x12\x1a\n\x12\x64irectory_revision\x18\x04 \x01(\x04\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x05 \x01(\t\x12\x12\n\nviolations\x18\x06 \x03(\t\";\n\x11\x42\x61tchCheckRequest\x12&\n\x06\x63hecks\x18\x01 \x03(\x0b\x32\x16.authz.v1.CheckRequest\">\n\x12\x42\x61tchCheckResponse\x12(\n\x07results\x18\x01 \x03(\x0b\x32\x17.authz.v1.CheckResponse\";\n\x12\x43heckStreamRequest\x12%\n\x05\x63heck\x18\x01 \x01(\x0b\x32\x16.authz.v1.CheckRequest\">\n\x13\x43heckStreamResponse\x12\'\n\x06result\x18\x01 \x01(\x0b\x32\x17.authz.v1.CheckResponse*\x9f\x02\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x1a\n\x16REASON_ALLOWED_BY_RULE\x10\x01\x12\x19\n\x15REASON_DENIED_BY_RULE\x10\x02\x12\x1b\n\x17REASON_NO_MATCHING_RULE\x10\x03\x12\x1d\n\x19REASON_NO_ROLE_IN_COMPANY\x10\x04\x12\x1a\n\x16REASON_UNKNOWN_SUBJECT\x10\x05\x12\x1a\n\x16REASON_INVALID_REQUEST\x10\x06\x12\x1b\n\x17REASON_EVALUATION_ERROR\x10\x07\x12\x14\n\x10REASON_NO_POLICY\x10\x08\x12\x1f\n\x1bREASON_ALLOWED_WITHOUT_RULE\x10\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x61uthz/v1/check.proto\x12\x08\x61uthz.v1\x1a\x1cgoogle/protobuf/struct.proto\"o\n\x06Object\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0f\n\x07\x63ompany\x18\x03 \x01(\t\x12\r\n\x05owner\x18\x04 \x01(\t\x12+\n\nattributes\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xaf\x02\n\x0c\x43heckRequest\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12 \n\x06object\x18\x02 \x01(\x0b\x32\x10.authz.v1.Object\x12\x0e\n\x06\x61\x63tion\x18\x03 \x01(\t\x12\x12\n\ncredential\x18\x04 \x01(\t\x12\x14\n\x0con_behalf_of\x18\x05 \x01(\t\x12(\n\x07\x63ontext\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x33\n\x12subject_attributes\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0f\n\x07section\x18\x08 \x01(\t\x12\x1e\n\x16minimum_policy_version\x18\t \x01(\t\x12\"\n\x1aminimum_directory_revision\x18\n \x01(\x04\"\xbf\x01\n\rCheckResponse\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12 \n\x06reason\x18\x02 \x01(\x0e\x32\x10.authz.v1.Reason\x12\x16\n\x0epolicy_version\x18\x03 \x01(\t\x12\x1a\n\x12\x64irectory_revision\x18\x04 \x01(\x04\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x05 \x01(\t\x12\x12\n\nviolations\x18\x06 \x03(\t\x12\x0f\n\x07subject\x18\x07 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x08 \x01(\t\";\n\x11\x42\x61tchCheckRequest\x12&\n\x06\x63hecks\x18\x01 \x03(\x0b\x32\x16.authz.v1.CheckRequest\">\n\x12\x42\x61tchCheckResponse\x12(\n\x07results\x18\x01 \x03(\x0b\x32\x17.authz.v1.CheckResponse\";\n\x12\x43heckStreamRequest\x12%\n\x05\x63heck\x18\x01 \x01(\x0b\x32\x16.authz.v1.CheckRequest\">\n\x13\x43heckStreamResponse\x12\'\n\x06result\x18\x01 \x01(\x0b\x32\x17.authz.v1.CheckResponse*\x98\x04\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x1a\n\x16REASON_ALLOWED_BY_RULE\x10\x01\x12\x19\n\x15REASON_DENIED_BY_RULE\x10\x02\x12\x1b\n\x17REASON_NO_MATCHING_RULE\x10\x03\x12\x1d\n\x19REASON_NO_ROLE_IN_COMPANY\x10\x04\x12\x1a\n\x16REASON_UNKNOWN_SUBJECT\x10\x05\x12\x1a\n\x16REASON_INVALID_REQUEST\x10\x06\x12\x1b\n\x17REASON_EVALUATION_ERROR\x10\x07\x12\x14\n\x10REASON_NO_POLICY\x10\x08\x12\x1f\n\x1bREASON_ALLOWED_WITHOUT_RULE\x10\t\x12\x1b\n\x17REASON_INACTIVE_SUBJECT\x10\n\x12\x1d\n\x19REASON_INVALID_CREDENTIAL\x10\x0b\x12\x1d\n\x19REASON_CREDENTIAL_EXPIRED\x10\x0c\x12\x1d\n\x19REASON_CREDENTIAL_REVOKED\x10\r\x12\x1e\n\x1aREASON_CREDENTIAL_INACTIVE\x10\x0e\x12\x1a\n\x16REASON_STALE_DIRECTORY\x10\x0f\x12$\n REASON_IMPERSONATION_NOT_ALLOWED\x10\x10\x12\x1b\n\x17REASON_COMPANY_NOT_HELD\x10\x11\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'authz.v1.check_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REASON']._serialized_start=860
-  _globals['_REASON']._serialized_end=1147
+  _globals['_REASON']._serialized_start=928
+  _globals['_REASON']._serialized_end=1464
   _globals['_OBJECT']._serialized_start=64
   _globals['_OBJECT']._serialized_end=175
   _globals['_CHECKREQUEST']._serialized_start=178
-  _globals['_CHECKREQUEST']._serialized_end=445
-  _globals['_CHECKRESPONSE']._serialized_start=448
-  _globals['_CHECKRESPONSE']._serialized_end=607
-  _globals['_BATCHCHECKREQUEST']._serialized_start=609
-  _globals['_BATCHCHECKREQUEST']._serialized_end=668
-  _globals['_BATCHCHECKRESPONSE']._serialized_start=670
-  _globals['_BATCHCHECKRESPONSE']._serialized_end=732
-  _globals['_CHECKSTREAMREQUEST']._serialized_start=734
-  _globals['_CHECKSTREAMREQUEST']._serialized_end=793
-  _globals['_CHECKSTREAMRESPONSE']._serialized_start=795
-  _globals['_CHECKSTREAMRESPONSE']._serialized_end=857
+  _globals['_CHECKREQUEST']._serialized_end=481
+  _globals['_CHECKRESPONSE']._serialized_start=484
+  _globals['_CHECKRESPONSE']._serialized_end=675
+  _globals['_BATCHCHECKREQUEST']._serialized_start=677
+  _globals['_BATCHCHECKREQUEST']._serialized_end=736
+  _globals['_BATCHCHECKRESPONSE']._serialized_start=738
+  _globals['_BATCHCHECKRESPONSE']._serialized_end=800
+  _globals['_CHECKSTREAMREQUEST']._serialized_start=802
+  _globals['_CHECKSTREAMREQUEST']._serialized_end=861
+  _globals['_CHECKSTREAMRESPONSE']._serialized_start=863
+  _globals['_CHECKSTREAMRESPONSE']._serialized_end=925
 # @@protoc_insertion_point(module_scope)

@@ -46,6 +46,22 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """No policy has been loaded yet."""
     REASON_ALLOWED_WITHOUT_RULE: _Reason.ValueType  # 9
     """The model allows whatever no rule denies, and none does."""
+    REASON_INACTIVE_SUBJECT: _Reason.ValueType  # 10
+    """The identity is switched off in the directory."""
+    REASON_INVALID_CREDENTIAL: _Reason.ValueType  # 11
+    """The credential is unknown or wrong; which of the two is not told."""
+    REASON_CREDENTIAL_EXPIRED: _Reason.ValueType  # 12
+    """The credential is right, and has expired."""
+    REASON_CREDENTIAL_REVOKED: _Reason.ValueType  # 13
+    """The credential is right, and was revoked."""
+    REASON_CREDENTIAL_INACTIVE: _Reason.ValueType  # 14
+    """The credential is right, and is switched off."""
+    REASON_STALE_DIRECTORY: _Reason.ValueType  # 15
+    """The directory has not been seen for so long that credentials are not trusted."""
+    REASON_IMPERSONATION_NOT_ALLOWED: _Reason.ValueType  # 16
+    """The caller may not act for that user on that object."""
+    REASON_COMPANY_NOT_HELD: _Reason.ValueType  # 17
+    """The object's company is none of those that this sidecar holds."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why a decision came out as it did. The set is closed: every deny says why. Clients treat a number that they
@@ -72,6 +88,22 @@ REASON_NO_POLICY: Reason.ValueType  # 8
 """No policy has been loaded yet."""
 REASON_ALLOWED_WITHOUT_RULE: Reason.ValueType  # 9
 """The model allows whatever no rule denies, and none does."""
+REASON_INACTIVE_SUBJECT: Reason.ValueType  # 10
+"""The identity is switched off in the directory."""
+REASON_INVALID_CREDENTIAL: Reason.ValueType  # 11
+"""The credential is unknown or wrong; which of the two is not told."""
+REASON_CREDENTIAL_EXPIRED: Reason.ValueType  # 12
+"""The credential is right, and has expired."""
+REASON_CREDENTIAL_REVOKED: Reason.ValueType  # 13
+"""The credential is right, and was revoked."""
+REASON_CREDENTIAL_INACTIVE: Reason.ValueType  # 14
+"""The credential is right, and is switched off."""
+REASON_STALE_DIRECTORY: Reason.ValueType  # 15
+"""The directory has not been seen for so long that credentials are not trusted."""
+REASON_IMPERSONATION_NOT_ALLOWED: Reason.ValueType  # 16
+"""The caller may not act for that user on that object."""
+REASON_COMPANY_NOT_HELD: Reason.ValueType  # 17
+"""The object's company is none of those that this sidecar holds."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 @_typing.final
@@ -129,6 +161,7 @@ class CheckRequest(_message.Message):
     SUBJECT_ATTRIBUTES_FIELD_NUMBER: _builtins.int
     SECTION_FIELD_NUMBER: _builtins.int
     MINIMUM_POLICY_VERSION_FIELD_NUMBER: _builtins.int
+    MINIMUM_DIRECTORY_REVISION_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
     """Identity that asks. Exactly one of subject and credential is set. It does not begin with "role:"."""
     action: _builtins.str
@@ -143,6 +176,10 @@ class CheckRequest(_message.Message):
     """Commit (40 hexadecimal digits) that the policy must contain: be made from it, or from one that comes after it. Where it
     does not, the call ends with FAILED_PRECONDITION; so does a batch or a stream with such a check. Empty asks for
     nothing.
+    """
+    minimum_directory_revision: _builtins.int
+    """Revision that the directory must have reached. Where it has not, the call ends with FAILED_PRECONDITION; so does a
+    batch or a stream with such a check. 0 asks for nothing.
     """
     @_builtins.property
     def object(self) -> Global___Object:
@@ -168,10 +205,11 @@ class CheckRequest(_message.Message):
         subject_attributes: _struct_pb2.Struct | None = ...,
         section: _builtins.str = ...,
         minimum_policy_version: _builtins.str = ...,
+        minimum_directory_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "object", b"object", "subject_attributes", b"subject_attributes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "context", b"context", "credential", b"credential", "minimum_policy_version", b"minimum_policy_version", "object", b"object", "on_behalf_of", b"on_behalf_of", "section", b"section", "subject", b"subject", "subject_attributes", b"subject_attributes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "context", b"context", "credential", b"credential", "minimum_directory_revision", b"minimum_directory_revision", "minimum_policy_version", b"minimum_policy_version", "object", b"object", "on_behalf_of", b"on_behalf_of", "section", b"section", "subject", b"subject", "subject_attributes", b"subject_attributes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -189,6 +227,8 @@ class CheckResponse(_message.Message):
     DIRECTORY_REVISION_FIELD_NUMBER: _builtins.int
     DECISION_ID_FIELD_NUMBER: _builtins.int
     VIOLATIONS_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
     allowed: _builtins.bool
     """Whether the subject may."""
     reason: Global___Reason.ValueType
@@ -201,6 +241,12 @@ class CheckResponse(_message.Message):
     """Revision of the directory of identities that answered; 0 where there is none."""
     decision_id: _builtins.str
     """Names this decision in logs."""
+    subject: _builtins.str
+    """Identity that was decided for: whom the credential stands for, or the user who is impersonated. Set where the
+    request named it by `credential` or `on_behalf_of`.
+    """
+    actor: _builtins.str
+    """Service account that acts for the subject. Set with `on_behalf_of`."""
     @_builtins.property
     def violations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """In batches and streams: what is invalid in this item, with REASON_INVALID_REQUEST."""
@@ -214,10 +260,12 @@ class CheckResponse(_message.Message):
         directory_revision: _builtins.int = ...,
         decision_id: _builtins.str = ...,
         violations: _abc.Iterable[_builtins.str] | None = ...,
+        subject: _builtins.str = ...,
+        actor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "decision_id", b"decision_id", "directory_revision", b"directory_revision", "policy_version", b"policy_version", "reason", b"reason", "violations", b"violations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "allowed", b"allowed", "decision_id", b"decision_id", "directory_revision", b"directory_revision", "policy_version", b"policy_version", "reason", b"reason", "subject", b"subject", "violations", b"violations"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -147,8 +147,13 @@ class ExplainResponse(_message.Message):
     ROLES_FIELD_NUMBER: _builtins.int
     NEAR_MISSES_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
     detail: _builtins.str
     """What went wrong, with REASON_EVALUATION_ERROR."""
+    source: _builtins.str
+    """Record of the directory that decided, where no rule of the policy did: "grant:ID", "share:ID", "flag:NAME" or
+    "kind:NAME".
+    """
     @_builtins.property
     def result(self) -> _check_pb2.CheckResponse:
         """The answer that Check gives."""
@@ -178,10 +183,11 @@ class ExplainResponse(_message.Message):
         roles: _abc.Iterable[_builtins.str] | None = ...,
         near_misses: _abc.Iterable[Global___NearMiss] | None = ...,
         detail: _builtins.str = ...,
+        source: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result", "rule", b"rule"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "near_misses", b"near_misses", "result", b"result", "role_path", b"role_path", "roles", b"roles", "rule", b"rule"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "near_misses", b"near_misses", "result", b"result", "role_path", b"role_path", "roles", b"roles", "rule", b"rule", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

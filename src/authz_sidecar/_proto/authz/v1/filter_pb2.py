@@ -26,23 +26,23 @@ from authz_sidecar._proto.authz.v1 import check_pb2 as authz_dot_v1_dot_check__p
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x61uthz/v1/filter.proto\x12\x08\x61uthz.v1\x1a\x14\x61uthz/v1/check.proto\x1a\x1cgoogle/protobuf/struct.proto\"\x88\x02\n\x14\x46ilterObjectsRequest\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x02 \x01(\t\x12\x13\n\x0bobject_type\x18\x03 \x01(\t\x12\x14\n\x07\x63ompany\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x12\n\ncredential\x18\x05 \x01(\t\x12\x14\n\x0con_behalf_of\x18\x06 \x01(\t\x12(\n\x07\x63ontext\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x33\n\x12subject_attributes\x18\x08 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0f\n\x07section\x18\t \x01(\tB\n\n\x08_company\"[\n\x07TextSet\x12\x0e\n\x06values\x18\x01 \x03(\t\x12\x10\n\x08prefixes\x18\x02 \x03(\t\x12\x15\n\rexcept_values\x18\x03 \x03(\t\x12\x17\n\x0f\x65xcept_prefixes\x18\x04 \x03(\t\"\xaf\x01\n\x0c\x46ilterClause\x12&\n\x06\x65\x66\x66\x65\x63t\x18\x01 \x01(\x0e\x32\x16.authz.v1.ClauseEffect\x12\"\n\x07\x63ompany\x18\x02 \x01(\x0b\x32\x11.authz.v1.TextSet\x12\x1d\n\x02id\x18\x03 \x01(\x0b\x32\x11.authz.v1.TextSet\x12 \n\x05owner\x18\x04 \x01(\x0b\x32\x11.authz.v1.TextSet\x12\x12\n\nconditions\x18\x05 \x03(\t\"\xf0\x01\n\x15\x46ilterObjectsResponse\x12\"\n\x04kind\x18\x01 \x01(\x0e\x32\x14.authz.v1.FilterKind\x12\'\n\x07\x63lauses\x18\x02 \x03(\x0b\x32\x16.authz.v1.FilterClause\x12\r\n\x05\x65xact\x18\x03 \x01(\x08\x12\x10\n\x08left_out\x18\x04 \x03(\t\x12 \n\x06reason\x18\x05 \x01(\x0e\x32\x10.authz.v1.Reason\x12\x16\n\x0epolicy_version\x18\x06 \x01(\t\x12\x1a\n\x12\x64irectory_revision\x18\x07 \x01(\x04\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x08 \x01(\t*\xb0\x01\n\nFilterKind\x12\x1b\n\x17\x46ILTER_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10\x46ILTER_KIND_NONE\x10\x01\x12\x13\n\x0f\x46ILTER_KIND_ALL\x10\x02\x12\x19\n\x15\x46ILTER_KIND_COMPANIES\x10\x03\x12\x13\n\x0f\x46ILTER_KIND_OWN\x10\x04\x12\x13\n\x0f\x46ILTER_KIND_IDS\x10\x05\x12\x15\n\x11\x46ILTER_KIND_MIXED\x10\x06*^\n\x0c\x43lauseEffect\x12\x1d\n\x19\x43LAUSE_EFFECT_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43LAUSE_EFFECT_ALLOW\x10\x01\x12\x16\n\x12\x43LAUSE_EFFECT_DENY\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x61uthz/v1/filter.proto\x12\x08\x61uthz.v1\x1a\x14\x61uthz/v1/check.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xcc\x02\n\x14\x46ilterObjectsRequest\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x02 \x01(\t\x12\x13\n\x0bobject_type\x18\x03 \x01(\t\x12\x14\n\x07\x63ompany\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x12\n\ncredential\x18\x05 \x01(\t\x12\x14\n\x0con_behalf_of\x18\x06 \x01(\t\x12(\n\x07\x63ontext\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x33\n\x12subject_attributes\x18\x08 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0f\n\x07section\x18\t \x01(\t\x12\x1e\n\x16minimum_policy_version\x18\n \x01(\t\x12\"\n\x1aminimum_directory_revision\x18\x0b \x01(\x04\x42\n\n\x08_company\"[\n\x07TextSet\x12\x0e\n\x06values\x18\x01 \x03(\t\x12\x10\n\x08prefixes\x18\x02 \x03(\t\x12\x15\n\rexcept_values\x18\x03 \x03(\t\x12\x17\n\x0f\x65xcept_prefixes\x18\x04 \x03(\t\"\xaf\x01\n\x0c\x46ilterClause\x12&\n\x06\x65\x66\x66\x65\x63t\x18\x01 \x01(\x0e\x32\x16.authz.v1.ClauseEffect\x12\"\n\x07\x63ompany\x18\x02 \x01(\x0b\x32\x11.authz.v1.TextSet\x12\x1d\n\x02id\x18\x03 \x01(\x0b\x32\x11.authz.v1.TextSet\x12 \n\x05owner\x18\x04 \x01(\x0b\x32\x11.authz.v1.TextSet\x12\x12\n\nconditions\x18\x05 \x03(\t\"\x90\x02\n\x15\x46ilterObjectsResponse\x12\"\n\x04kind\x18\x01 \x01(\x0e\x32\x14.authz.v1.FilterKind\x12\'\n\x07\x63lauses\x18\x02 \x03(\x0b\x32\x16.authz.v1.FilterClause\x12\r\n\x05\x65xact\x18\x03 \x01(\x08\x12\x10\n\x08left_out\x18\x04 \x03(\t\x12 \n\x06reason\x18\x05 \x01(\x0e\x32\x10.authz.v1.Reason\x12\x16\n\x0epolicy_version\x18\x06 \x01(\t\x12\x1a\n\x12\x64irectory_revision\x18\x07 \x01(\x04\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x08 \x01(\t\x12\x0f\n\x07subject\x18\t \x01(\t\x12\r\n\x05\x61\x63tor\x18\n \x01(\t*\xb0\x01\n\nFilterKind\x12\x1b\n\x17\x46ILTER_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10\x46ILTER_KIND_NONE\x10\x01\x12\x13\n\x0f\x46ILTER_KIND_ALL\x10\x02\x12\x19\n\x15\x46ILTER_KIND_COMPANIES\x10\x03\x12\x13\n\x0f\x46ILTER_KIND_OWN\x10\x04\x12\x13\n\x0f\x46ILTER_KIND_IDS\x10\x05\x12\x15\n\x11\x46ILTER_KIND_MIXED\x10\x06*^\n\x0c\x43lauseEffect\x12\x1d\n\x19\x43LAUSE_EFFECT_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43LAUSE_EFFECT_ALLOW\x10\x01\x12\x16\n\x12\x43LAUSE_EFFECT_DENY\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'authz.v1.filter_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FILTERKIND']._serialized_start=869
-  _globals['_FILTERKIND']._serialized_end=1045
-  _globals['_CLAUSEEFFECT']._serialized_start=1047
-  _globals['_CLAUSEEFFECT']._serialized_end=1141
+  _globals['_FILTERKIND']._serialized_start=969
+  _globals['_FILTERKIND']._serialized_end=1145
+  _globals['_CLAUSEEFFECT']._serialized_start=1147
+  _globals['_CLAUSEEFFECT']._serialized_end=1241
   _globals['_FILTEROBJECTSREQUEST']._serialized_start=88
-  _globals['_FILTEROBJECTSREQUEST']._serialized_end=352
-  _globals['_TEXTSET']._serialized_start=354
-  _globals['_TEXTSET']._serialized_end=445
-  _globals['_FILTERCLAUSE']._serialized_start=448
-  _globals['_FILTERCLAUSE']._serialized_end=623
-  _globals['_FILTEROBJECTSRESPONSE']._serialized_start=626
-  _globals['_FILTEROBJECTSRESPONSE']._serialized_end=866
+  _globals['_FILTEROBJECTSREQUEST']._serialized_end=420
+  _globals['_TEXTSET']._serialized_start=422
+  _globals['_TEXTSET']._serialized_end=513
+  _globals['_FILTERCLAUSE']._serialized_start=516
+  _globals['_FILTERCLAUSE']._serialized_end=691
+  _globals['_FILTEROBJECTSRESPONSE']._serialized_start=694
+  _globals['_FILTEROBJECTSRESPONSE']._serialized_end=966
 # @@protoc_insertion_point(module_scope)

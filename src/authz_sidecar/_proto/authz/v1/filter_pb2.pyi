@@ -104,6 +104,8 @@ class FilterObjectsRequest(_message.Message):
     CONTEXT_FIELD_NUMBER: _builtins.int
     SUBJECT_ATTRIBUTES_FIELD_NUMBER: _builtins.int
     SECTION_FIELD_NUMBER: _builtins.int
+    MINIMUM_POLICY_VERSION_FIELD_NUMBER: _builtins.int
+    MINIMUM_DIRECTORY_REVISION_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
     """Identity that asks. Exactly one of subject and credential is set. It does not begin with "role:"."""
     action: _builtins.str
@@ -120,6 +122,10 @@ class FilterObjectsRequest(_message.Message):
     """User that a service account impersonates."""
     section: _builtins.str
     """Which numbered sections of a plain Casbin model answer, as in CheckRequest."""
+    minimum_policy_version: _builtins.str
+    """As in CheckRequest."""
+    minimum_directory_revision: _builtins.int
+    """As in CheckRequest."""
     @_builtins.property
     def context(self) -> _struct_pb2.Struct:
         """Facts about the request itself; fills every request token that no other field fills."""
@@ -140,10 +146,12 @@ class FilterObjectsRequest(_message.Message):
         context: _struct_pb2.Struct | None = ...,
         subject_attributes: _struct_pb2.Struct | None = ...,
         section: _builtins.str = ...,
+        minimum_policy_version: _builtins.str = ...,
+        minimum_directory_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_company", b"_company", "company", b"company", "context", b"context", "subject_attributes", b"subject_attributes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_company", b"_company", "action", b"action", "company", b"company", "context", b"context", "credential", b"credential", "object_type", b"object_type", "on_behalf_of", b"on_behalf_of", "section", b"section", "subject", b"subject", "subject_attributes", b"subject_attributes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_company", b"_company", "action", b"action", "company", b"company", "context", b"context", "credential", b"credential", "minimum_directory_revision", b"minimum_directory_revision", "minimum_policy_version", b"minimum_policy_version", "object_type", b"object_type", "on_behalf_of", b"on_behalf_of", "section", b"section", "subject", b"subject", "subject_attributes", b"subject_attributes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__company: _TypeAlias = _typing.Literal["company"]  # noqa: Y015
     _WhichOneofArgType__company: _TypeAlias = _typing.Literal["_company", b"_company"]  # noqa: Y015
@@ -255,6 +263,8 @@ class FilterObjectsResponse(_message.Message):
     POLICY_VERSION_FIELD_NUMBER: _builtins.int
     DIRECTORY_REVISION_FIELD_NUMBER: _builtins.int
     DECISION_ID_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
     kind: Global___FilterKind.ValueType
     """The shape of the filter."""
     exact: _builtins.bool
@@ -269,6 +279,10 @@ class FilterObjectsResponse(_message.Message):
     """Revision of the directory of identities that answered; 0 where there is none."""
     decision_id: _builtins.str
     """Names this answer in logs."""
+    subject: _builtins.str
+    """As in CheckResponse."""
+    actor: _builtins.str
+    """As in CheckResponse."""
     @_builtins.property
     def clauses(self) -> _containers.RepeatedCompositeFieldContainer[Global___FilterClause]:
         """The first clause that an object matches decides; an object that matches none does not pass."""
@@ -288,10 +302,12 @@ class FilterObjectsResponse(_message.Message):
         policy_version: _builtins.str = ...,
         directory_revision: _builtins.int = ...,
         decision_id: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        actor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clauses", b"clauses", "decision_id", b"decision_id", "directory_revision", b"directory_revision", "exact", b"exact", "kind", b"kind", "left_out", b"left_out", "policy_version", b"policy_version", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "clauses", b"clauses", "decision_id", b"decision_id", "directory_revision", b"directory_revision", "exact", b"exact", "kind", b"kind", "left_out", b"left_out", "policy_version", b"policy_version", "reason", b"reason", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -22,21 +22,36 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61uthz/v1/policy_service.proto\x12\x08\x61uthz.v1\"\x10\n\x0eRefreshRequest\"x\n\x0fRefreshResponse\x12)\n\x07outcome\x18\x01 \x01(\x0e\x32\x18.authz.v1.RefreshOutcome\x12\x16\n\x0epolicy_version\x18\x02 \x01(\t\x12\x15\n\rfound_version\x18\x03 \x01(\t\x12\x0b\n\x03why\x18\x04 \x01(\t*\x87\x01\n\x0eRefreshOutcome\x12\x1f\n\x1bREFRESH_OUTCOME_UNSPECIFIED\x10\x00\x12\x1b\n\x17REFRESH_OUTCOME_CURRENT\x10\x01\x12\x1b\n\x17REFRESH_OUTCOME_REFUSED\x10\x02\x12\x1a\n\x16REFRESH_OUTCOME_FAILED\x10\x03\x32O\n\rPolicyService\x12>\n\x07Refresh\x12\x18.authz.v1.RefreshRequest\x1a\x19.authz.v1.RefreshResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61uthz/v1/policy_service.proto\x12\x08\x61uthz.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x10\n\x0eRefreshRequest\"x\n\x0fRefreshResponse\x12)\n\x07outcome\x18\x01 \x01(\x0e\x32\x18.authz.v1.RefreshOutcome\x12\x16\n\x0epolicy_version\x18\x02 \x01(\t\x12\x15\n\rfound_version\x18\x03 \x01(\t\x12\x0b\n\x03why\x18\x04 \x01(\t\"\x18\n\x16GetActivePolicyRequest\"\xc9\x01\n\x17GetActivePolicyResponse\x12\x16\n\x0epolicy_version\x18\x01 \x01(\t\x12-\n\tload_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x62undle\x18\x03 \x01(\t\x12\r\n\x05rules\x18\x04 \x01(\x03\x12\x17\n\x0frefused_version\x18\x05 \x01(\t\x12\x13\n\x0brefused_why\x18\x06 \x01(\t\x12\x1a\n\x12\x64irectory_revision\x18\x07 \x01(\x04\"B\n\x19ListPolicyVersionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"`\n\x1aListPolicyVersionsResponse\x12)\n\x08versions\x18\x01 \x03(\x0b\x32\x17.authz.v1.PolicyVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x99\x01\n\rPolicyVersion\x12\x16\n\x0epolicy_version\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x61uthor\x18\x03 \x01(\t\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12\x15\n\rjustification\x18\x05 \x01(\t\x12\x0e\n\x06\x61\x63tive\x18\x06 \x01(\x08\"7\n\x19\x44iffPolicyVersionsRequest\x12\x0c\n\x04\x62\x61se\x18\x01 \x01(\t\x12\x0c\n\x04head\x18\x02 \x01(\t\"\x8a\x01\n\x1a\x44iffPolicyVersionsResponse\x12\x14\n\x0c\x62\x61se_version\x18\x01 \x01(\t\x12\x14\n\x0chead_version\x18\x02 \x01(\t\x12\x16\n\x0e\x61\x63\x63\x65ss_changes\x18\x03 \x01(\x08\x12\x13\n\x0breport_json\x18\x04 \x01(\t\x12\x13\n\x0breport_text\x18\x05 \x01(\t*\x87\x01\n\x0eRefreshOutcome\x12\x1f\n\x1bREFRESH_OUTCOME_UNSPECIFIED\x10\x00\x12\x1b\n\x17REFRESH_OUTCOME_CURRENT\x10\x01\x12\x1b\n\x17REFRESH_OUTCOME_REFUSED\x10\x02\x12\x1a\n\x16REFRESH_OUTCOME_FAILED\x10\x03\x32\xe9\x02\n\rPolicyService\x12>\n\x07Refresh\x12\x18.authz.v1.RefreshRequest\x1a\x19.authz.v1.RefreshResponse\x12V\n\x0fGetActivePolicy\x12 .authz.v1.GetActivePolicyRequest\x1a!.authz.v1.GetActivePolicyResponse\x12_\n\x12ListPolicyVersions\x12#.authz.v1.ListPolicyVersionsRequest\x1a$.authz.v1.ListPolicyVersionsResponse\x12_\n\x12\x44iffPolicyVersions\x12#.authz.v1.DiffPolicyVersionsRequest\x1a$.authz.v1.DiffPolicyVersionsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'authz.v1.policy_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REFRESHOUTCOME']._serialized_start=184
-  _globals['_REFRESHOUTCOME']._serialized_end=319
-  _globals['_REFRESHREQUEST']._serialized_start=43
-  _globals['_REFRESHREQUEST']._serialized_end=59
-  _globals['_REFRESHRESPONSE']._serialized_start=61
-  _globals['_REFRESHRESPONSE']._serialized_end=181
-  _globals['_POLICYSERVICE']._serialized_start=321
-  _globals['_POLICYSERVICE']._serialized_end=400
+  _globals['_REFRESHOUTCOME']._serialized_start=967
+  _globals['_REFRESHOUTCOME']._serialized_end=1102
+  _globals['_REFRESHREQUEST']._serialized_start=76
+  _globals['_REFRESHREQUEST']._serialized_end=92
+  _globals['_REFRESHRESPONSE']._serialized_start=94
+  _globals['_REFRESHRESPONSE']._serialized_end=214
+  _globals['_GETACTIVEPOLICYREQUEST']._serialized_start=216
+  _globals['_GETACTIVEPOLICYREQUEST']._serialized_end=240
+  _globals['_GETACTIVEPOLICYRESPONSE']._serialized_start=243
+  _globals['_GETACTIVEPOLICYRESPONSE']._serialized_end=444
+  _globals['_LISTPOLICYVERSIONSREQUEST']._serialized_start=446
+  _globals['_LISTPOLICYVERSIONSREQUEST']._serialized_end=512
+  _globals['_LISTPOLICYVERSIONSRESPONSE']._serialized_start=514
+  _globals['_LISTPOLICYVERSIONSRESPONSE']._serialized_end=610
+  _globals['_POLICYVERSION']._serialized_start=613
+  _globals['_POLICYVERSION']._serialized_end=766
+  _globals['_DIFFPOLICYVERSIONSREQUEST']._serialized_start=768
+  _globals['_DIFFPOLICYVERSIONSREQUEST']._serialized_end=823
+  _globals['_DIFFPOLICYVERSIONSRESPONSE']._serialized_start=826
+  _globals['_DIFFPOLICYVERSIONSRESPONSE']._serialized_end=964
+  _globals['_POLICYSERVICE']._serialized_start=1105
+  _globals['_POLICYSERVICE']._serialized_end=1466
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class PolicyServiceStub:
-    """Tells a sidecar about its policies. It decides nothing.
+    """Tells a sidecar about its policies. It decides nothing. Where there is a directory of identities every method needs the
+    caller's credential, as in DirectoryService; without one there is Refresh alone.
     """
 
     def __init__(self, channel):
@@ -40,15 +41,54 @@ class PolicyServiceStub:
                 request_serializer=authz_dot_v1_dot_policy__service__pb2.RefreshRequest.SerializeToString,
                 response_deserializer=authz_dot_v1_dot_policy__service__pb2.RefreshResponse.FromString,
                 _registered_method=True)
+        self.GetActivePolicy = channel.unary_unary(
+                '/authz.v1.PolicyService/GetActivePolicy',
+                request_serializer=authz_dot_v1_dot_policy__service__pb2.GetActivePolicyRequest.SerializeToString,
+                response_deserializer=authz_dot_v1_dot_policy__service__pb2.GetActivePolicyResponse.FromString,
+                _registered_method=True)
+        self.ListPolicyVersions = channel.unary_unary(
+                '/authz.v1.PolicyService/ListPolicyVersions',
+                request_serializer=authz_dot_v1_dot_policy__service__pb2.ListPolicyVersionsRequest.SerializeToString,
+                response_deserializer=authz_dot_v1_dot_policy__service__pb2.ListPolicyVersionsResponse.FromString,
+                _registered_method=True)
+        self.DiffPolicyVersions = channel.unary_unary(
+                '/authz.v1.PolicyService/DiffPolicyVersions',
+                request_serializer=authz_dot_v1_dot_policy__service__pb2.DiffPolicyVersionsRequest.SerializeToString,
+                response_deserializer=authz_dot_v1_dot_policy__service__pb2.DiffPolicyVersionsResponse.FromString,
+                _registered_method=True)
 
 
 class PolicyServiceServicer:
-    """Tells a sidecar about its policies. It decides nothing.
+    """Tells a sidecar about its policies. It decides nothing. Where there is a directory of identities every method needs the
+    caller's credential, as in DirectoryService; without one there is Refresh alone.
     """
 
     def Refresh(self, request, context):
         """Looks at the directory or the repository of the policies now, and answers once what is found there is served or
         refused. Whoever asks before a look begins is answered by that one; looks at a repository are a second apart.
+        `sidecar.policy:refresh`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetActivePolicy(self, request, context):
+        """Says which policy is served: `sidecar.policy:read`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPolicyVersions(self, request, context):
+        """Lists the commits that changed the policies, the newest first: `sidecar.policy:read`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DiffPolicyVersions(self, request, context):
+        """Says who gains and loses what between two versions, the identities of the directory included:
+        `sidecar.policy:diff`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -62,6 +102,21 @@ def add_PolicyServiceServicer_to_server(servicer, server):
                     request_deserializer=authz_dot_v1_dot_policy__service__pb2.RefreshRequest.FromString,
                     response_serializer=authz_dot_v1_dot_policy__service__pb2.RefreshResponse.SerializeToString,
             ),
+            'GetActivePolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetActivePolicy,
+                    request_deserializer=authz_dot_v1_dot_policy__service__pb2.GetActivePolicyRequest.FromString,
+                    response_serializer=authz_dot_v1_dot_policy__service__pb2.GetActivePolicyResponse.SerializeToString,
+            ),
+            'ListPolicyVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPolicyVersions,
+                    request_deserializer=authz_dot_v1_dot_policy__service__pb2.ListPolicyVersionsRequest.FromString,
+                    response_serializer=authz_dot_v1_dot_policy__service__pb2.ListPolicyVersionsResponse.SerializeToString,
+            ),
+            'DiffPolicyVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiffPolicyVersions,
+                    request_deserializer=authz_dot_v1_dot_policy__service__pb2.DiffPolicyVersionsRequest.FromString,
+                    response_serializer=authz_dot_v1_dot_policy__service__pb2.DiffPolicyVersionsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'authz.v1.PolicyService', rpc_method_handlers)
@@ -71,7 +126,8 @@ def add_PolicyServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PolicyService:
-    """Tells a sidecar about its policies. It decides nothing.
+    """Tells a sidecar about its policies. It decides nothing. Where there is a directory of identities every method needs the
+    caller's credential, as in DirectoryService; without one there is Refresh alone.
     """
 
     @staticmethod
@@ -91,6 +147,87 @@ class PolicyService:
             '/authz.v1.PolicyService/Refresh',
             authz_dot_v1_dot_policy__service__pb2.RefreshRequest.SerializeToString,
             authz_dot_v1_dot_policy__service__pb2.RefreshResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetActivePolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/authz.v1.PolicyService/GetActivePolicy',
+            authz_dot_v1_dot_policy__service__pb2.GetActivePolicyRequest.SerializeToString,
+            authz_dot_v1_dot_policy__service__pb2.GetActivePolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPolicyVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/authz.v1.PolicyService/ListPolicyVersions',
+            authz_dot_v1_dot_policy__service__pb2.ListPolicyVersionsRequest.SerializeToString,
+            authz_dot_v1_dot_policy__service__pb2.ListPolicyVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiffPolicyVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/authz.v1.PolicyService/DiffPolicyVersions',
+            authz_dot_v1_dot_policy__service__pb2.DiffPolicyVersionsRequest.SerializeToString,
+            authz_dot_v1_dot_policy__service__pb2.DiffPolicyVersionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

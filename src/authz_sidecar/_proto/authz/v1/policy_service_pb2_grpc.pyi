@@ -27,7 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class PolicyServiceStub:
-    """Tells a sidecar about its policies. It decides nothing."""
+    """Tells a sidecar about its policies. It decides nothing. Where there is a directory of identities every method needs the
+    caller's credential, as in DirectoryService; without one there is Refresh alone.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -36,20 +38,42 @@ class PolicyServiceStub:
     Refresh: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.RefreshRequest, _policy_service_pb2.RefreshResponse]
     """Looks at the directory or the repository of the policies now, and answers once what is found there is served or
     refused. Whoever asks before a look begins is answered by that one; looks at a repository are a second apart.
+    `sidecar.policy:refresh`.
+    """
+    GetActivePolicy: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.GetActivePolicyRequest, _policy_service_pb2.GetActivePolicyResponse]
+    """Says which policy is served: `sidecar.policy:read`."""
+    ListPolicyVersions: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ListPolicyVersionsRequest, _policy_service_pb2.ListPolicyVersionsResponse]
+    """Lists the commits that changed the policies, the newest first: `sidecar.policy:read`."""
+    DiffPolicyVersions: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.DiffPolicyVersionsRequest, _policy_service_pb2.DiffPolicyVersionsResponse]
+    """Says who gains and loses what between two versions, the identities of the directory included:
+    `sidecar.policy:diff`.
     """
 
 @_typing.type_check_only
 class PolicyServiceAsyncStub(PolicyServiceStub):
-    """Tells a sidecar about its policies. It decides nothing."""
+    """Tells a sidecar about its policies. It decides nothing. Where there is a directory of identities every method needs the
+    caller's credential, as in DirectoryService; without one there is Refresh alone.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Refresh: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.RefreshRequest, _policy_service_pb2.RefreshResponse]  # type: ignore[assignment]
     """Looks at the directory or the repository of the policies now, and answers once what is found there is served or
     refused. Whoever asks before a look begins is answered by that one; looks at a repository are a second apart.
+    `sidecar.policy:refresh`.
+    """
+    GetActivePolicy: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.GetActivePolicyRequest, _policy_service_pb2.GetActivePolicyResponse]  # type: ignore[assignment]
+    """Says which policy is served: `sidecar.policy:read`."""
+    ListPolicyVersions: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ListPolicyVersionsRequest, _policy_service_pb2.ListPolicyVersionsResponse]  # type: ignore[assignment]
+    """Lists the commits that changed the policies, the newest first: `sidecar.policy:read`."""
+    DiffPolicyVersions: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.DiffPolicyVersionsRequest, _policy_service_pb2.DiffPolicyVersionsResponse]  # type: ignore[assignment]
+    """Says who gains and loses what between two versions, the identities of the directory included:
+    `sidecar.policy:diff`.
     """
 
 class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Tells a sidecar about its policies. It decides nothing."""
+    """Tells a sidecar about its policies. It decides nothing. Where there is a directory of identities every method needs the
+    caller's credential, as in DirectoryService; without one there is Refresh alone.
+    """
 
     @_abc_1.abstractmethod
     def Refresh(
@@ -59,6 +83,33 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_policy_service_pb2.RefreshResponse, _abc.Awaitable[_policy_service_pb2.RefreshResponse]]:
         """Looks at the directory or the repository of the policies now, and answers once what is found there is served or
         refused. Whoever asks before a look begins is answered by that one; looks at a repository are a second apart.
+        `sidecar.policy:refresh`.
+        """
+
+    @_abc_1.abstractmethod
+    def GetActivePolicy(
+        self,
+        request: _policy_service_pb2.GetActivePolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_service_pb2.GetActivePolicyResponse, _abc.Awaitable[_policy_service_pb2.GetActivePolicyResponse]]:
+        """Says which policy is served: `sidecar.policy:read`."""
+
+    @_abc_1.abstractmethod
+    def ListPolicyVersions(
+        self,
+        request: _policy_service_pb2.ListPolicyVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_service_pb2.ListPolicyVersionsResponse, _abc.Awaitable[_policy_service_pb2.ListPolicyVersionsResponse]]:
+        """Lists the commits that changed the policies, the newest first: `sidecar.policy:read`."""
+
+    @_abc_1.abstractmethod
+    def DiffPolicyVersions(
+        self,
+        request: _policy_service_pb2.DiffPolicyVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_service_pb2.DiffPolicyVersionsResponse, _abc.Awaitable[_policy_service_pb2.DiffPolicyVersionsResponse]]:
+        """Says who gains and loses what between two versions, the identities of the directory included:
+        `sidecar.policy:diff`.
         """
 
 def add_PolicyServiceServicer_to_server(servicer: PolicyServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
