@@ -1,4 +1,4 @@
-"""Write the JSON Schemas of bundles and reports to `schemas/`, or with `--check` say whether they are as generated."""
+"""Write the JSON Schemas of bundles, issuers and reports to `schemas/`, or with `--check` say whether they are so."""
 
 import sys
 from pathlib import Path
@@ -9,8 +9,9 @@ FOLDER = ROOT / "schemas"
 # The schemas are those of this tree, whether or not a build of it is installed.
 sys.path.insert(0, str(ROOT / "src"))
 
-from authz_sidecar.bundle.schemas import SCHEMAS, build_schema  # noqa: E402  # after the path is set
+from authz_sidecar.bundle.schemas import SCHEMAS, build_schema, schema_text  # noqa: E402  # after the path is set
 from authz_sidecar.cli.report_schemas import REPORT_SCHEMAS, build_report_schema  # noqa: E402
+from authz_sidecar.directory.issuers import ISSUERS_SCHEMAS  # noqa: E402
 
 
 def main() -> int:
@@ -18,6 +19,7 @@ def main() -> int:
     stale = []
     texts = {name: build_schema(name) for name in SCHEMAS}
     texts |= {name: build_report_schema(name) for name in REPORT_SCHEMAS}
+    texts |= {name: schema_text(*described) for name, described in ISSUERS_SCHEMAS.items()}
     for name, text in texts.items():
         path = FOLDER / name
         if "--check" not in sys.argv[1:]:

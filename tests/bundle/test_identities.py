@@ -11,7 +11,7 @@ from authz_sidecar.bundle.findings import Findings
 from authz_sidecar.bundle.identities import IdentitiesFile, parse_identities
 from authz_sidecar.bundle.identity_merge import merge_identities
 from authz_sidecar.bundle.schemas import build_schema
-from tests.bundle.expectations import RBAC, Finding, read, rows_bundle, rows_of, yaml_bundle
+from tests.bundle.expectations import MANIFEST, RBAC, Finding, read, rows_bundle, rows_of, yaml_bundle
 
 POLICY = """\
 roles:
@@ -179,6 +179,16 @@ def test_own_grants_and_flags_are_taken() -> None:
         "p, bob, acme, report, *, read, company, allow",
         "p, bob, *, folder, *, update, platform, deny",
     ]
+
+
+def test_what_a_kind_is_denied_is_denied_to_each() -> None:
+    """What the manifest denies service accounts is a denial of each of them, and of no user."""
+    manifest = MANIFEST + "identities: {service_accounts: {denied: [{object: report, actions: [read]}]}}\n"
+    text = records({"id": "robot", "kind": "service_account", "roles": ["BOSS"]}, {"id": "bob", "kind": "user"})
+    (bundle,), _, found = merge(text, read(yaml_bundle(POLICY, manifest=manifest)))
+    assert found == []
+    denials = [row for row in rows_of(bundle, "p") if row.endswith("deny")]
+    assert denials == ["p, robot, *, report, *, read, platform, deny"]
 
 
 def test_what_the_bundle_says_too_is_taken_once() -> None:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from authz_sidecar.bundle.directory_rules import directory_rules
 from authz_sidecar.bundle.parse import parse_bundle
 from authz_sidecar.compile import Snapshot, compile_bundle
 from authz_sidecar.compile.names import LARGEST_PART, name_set
@@ -22,6 +23,7 @@ from authz_sidecar.compile.transfer import TransferError, dismantle, dump_snapsh
 from authz_sidecar.decide import Decider
 from authz_sidecar.sources.load import load_bundle
 from authz_sidecar.values import RuleTable, build_request
+from authz_sidecar.values.directory_rules import DirectoryRules
 from tests.decide.casbin_judge import decider
 from tests.decide.test_against_pycasbin import requests, systems
 
@@ -394,19 +396,35 @@ def test_all_classes_of_a_snapshot_are_known() -> None:
 
 @pytest.mark.parametrize("made", [lambda: companies(100), lambda: mixed(5_000)], ids=["companies", "mixed"])
 def test_a_dismantled_snapshot_is_empty(made: Callable[[], Snapshot]) -> None:
-    """Dismantling ends with every dict, list, set and array empty."""
+    """Dismantling ends with every dict, list, set and array empty, but for the rules for directories."""
     snapshot = read(dumped(made()))
-    held = [value for value in everything(snapshot) if isinstance(value, (dict, list, set, array))]
+    apart = msgspec.structs.replace(snapshot, directory_rules=DirectoryRules())
+    held = [value for value in everything(apart) if isinstance(value, (dict, list, set, array))]
     for _ in dismantle(snapshot):
         pass
     assert held
     assert not any(held)
 
 
+def test_the_rules_for_directories_travel_and_are_kept() -> None:
+    """They arrive as they were, and stay whole when the snapshot is taken apart: a change may still go by them."""
+    bundle = load_bundle(Path(__file__).resolve().parents[2] / "policies").bundle
+    assert bundle is not None
+    made, _ = compile_bundle(bundle)
+    assert made is not None
+    snapshot = read(dumped(made))
+    kept = snapshot.directory_rules
+    for _ in dismantle(snapshot):
+        pass
+    assert kept == directory_rules(bundle)
+    assert kept.roles["CLIENT"].assigned == "company"
+
+
 def test_dismantling_goes_step_by_step() -> None:
     """Between two steps a container loses a bounded number of entries."""
     snapshot = read(dumped(mixed(5_000)))
-    held = [value for value in everything(snapshot) if isinstance(value, (dict, list, set))]
+    apart = msgspec.structs.replace(snapshot, directory_rules=DirectoryRules())
+    held = [value for value in everything(apart) if isinstance(value, (dict, list, set))]
     before = sum(map(len, held))
     assert before > 25 * ENTRIES
     for _ in dismantle(snapshot):

@@ -9,162 +9,33 @@ Stored format: `schema_version` is 1. Fields may be added with a default; a chan
 a new number and a reader for both.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    GetJsonSchemaHandler,
-    ValidationError,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import ConfigDict, Field, GetJsonSchemaHandler, model_validator
 from pydantic import ModelWrapValidatorHandler as Handler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from authz_sidecar.bundle.yaml_nodes import YamlList, YamlMap
-from authz_sidecar.values.decision import Reason
-from authz_sidecar.values.request import ROLE_PREFIX, value_problem
+from authz_sidecar.bundle.identity_rules import IdentitySettings
+from authz_sidecar.bundle.own_types import OWN_TYPES
+from authz_sidecar.bundle.yaml_definition import (
+    SECTION_PATTERN,
+    Company,
+    Definition,
+    Given,
+    Identity,
+    Name,
+    NamedKind,
+    NameOrAny,
+    ObjectId,
+    Place,
+    ReasonLabel,
+    Scope,
+    Value,
+)
 from authz_sidecar.values.span import Span
-
-NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_.\-]*$"
-NAME_OR_ANY_PATTERN = r"^(\*|[A-Za-z][A-Za-z0-9_.\-]*)$"
-ID_PATTERN = r"^[^*]*\*?$"
-SECTION_PATTERN = r"^[0-9]*$"
-# Names, or the beginning of names, as gates take them; with another text than `ID_PATTERN`, so that each is told apart.
-NAMES_PATTERN = r"^(\*|[^*]+\*?)$"
-NAMES_OR_NONE_PATTERN = r"^(\*|[^*]*|[^*]+\*)$"
-
-T = TypeVar("T")
-
-
-def _refuse_null(value: Any) -> Any:
-    if value is None:
-        raise PydanticCustomError("null", "nothing is given")
-    return value
-
-
-def _check_value(value: str) -> str:
-    problem = value_problem(value)
-    if problem:
-        raise PydanticCustomError("field-value", "the value {problem}", {"problem": problem})
-    return value
-
-
-def _check_identity(value: str) -> str:
-    if value.startswith(ROLE_PREFIX):
-        raise PydanticCustomError(
-            "field-value",
-            "an identity cannot begin with `role:`",
-            {"help": "that prefix is kept for roles; name the identity without it"},
-        )
-    if value == "*":
-        raise PydanticCustomError(
-            "field-value",
-            "`*` is no identity",
-            {"help": "name each identity; there is no assignment for everybody"},
-        )
-    return _check_value(value)
-
-
-def _check_company(value: str) -> str:
-    # INVARIANT company-is-no-wildcard: `*` as a domain means the whole platform in the standard model.
-    if "*" in value:
-        raise PydanticCustomError(
-            "field-value",
-            "a company cannot hold `*`",
-            {"help": "name one company; for access everywhere assign a platform role"},
-        )
-    return _check_value(value)
-
-
-Given: TypeAlias = Annotated[T | None, BeforeValidator(_refuse_null)]
-Name: TypeAlias = Annotated[str, Field(pattern=NAME_PATTERN, max_length=128)]
-NameOrAny: TypeAlias = Annotated[str, Field(pattern=NAME_OR_ANY_PATTERN, max_length=128)]
-Value: TypeAlias = Annotated[str, Field(min_length=1), AfterValidator(_check_value)]
-Identity: TypeAlias = Annotated[str, Field(min_length=1), AfterValidator(_check_identity)]
-Company: TypeAlias = Annotated[str, Field(min_length=1), AfterValidator(_check_company)]
-ObjectId: TypeAlias = Annotated[str, Field(min_length=1, pattern=ID_PATTERN), AfterValidator(_check_value)]
-Scope: TypeAlias = Literal["platform", "company", "own"]
-Place: TypeAlias = Literal["platform", "company"]
-ReasonLabel: TypeAlias = Literal[
-    "allowed_by_rule",
-    "denied_by_rule",
-    "no_matching_rule",
-    "no_role_in_company",
-    "unknown_subject",
-    "invalid_request",
-    "evaluation_error",
-    "no_policy",
-    "allowed_without_rule",
-]
-NamedKind: TypeAlias = Literal[
-    "object_types", "actions", "roles", "data_domains", "flags", "companies", "identities", "groups"
-]
-REASONS: Mapping[str, Reason] = {reason.label: reason for reason in Reason}
-
-
-FaultReport: TypeAlias = Callable[[type["Definition"], YamlMap, ValidationError], None]
-"""Is told which kind of definition was read from which YAML and what is wrong with it."""
-
-REPORTED = "reported"
-"""The type of pydantic's error for a definition whose faults were told already."""
-
-
-class Definition(BaseModel):
-    """A part of a bundle's YAML that knows where it was written."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
-
-    node: ClassVar[YamlMap] = YamlMap("", 0, 0)
-    """The YAML that it was read from; an empty one for a default."""
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _keep_node(cls, value: Any, handler: Handler["Definition"], info: ValidationInfo) -> Any:
-        """Keep the YAML. What is wrong with it is told to the context, a `FaultReport`, definition by definition:
-        a large file may have more faults than fit into one exception."""
-        try:
-            definition = handler(value)
-        except ValidationError as error:
-            if info.context is None or not isinstance(value, YamlMap):
-                raise
-            report: FaultReport = info.context
-            report(cls, value, error)
-            raise PydanticCustomError(REPORTED, "reported") from None
-        if isinstance(value, YamlMap):
-            # Beside the fields, as `functools.cached_property` stores: private attributes of pydantic cost as much
-            # as the whole validation.
-            definition.__dict__["node"] = value
-        return definition
-
-    @property
-    def span(self) -> Span:
-        """Where it is defined: at its name, if it has one, else where it begins."""
-        return self.node.span
-
-    def key_span(self, field: str) -> Span:
-        """Where a field's name stands."""
-        return self.node.key_span(field)
-
-    def text_span(self, field: str, offset: int) -> Span:
-        """Where the character at `offset` of a field's text stands."""
-        return self.node.text_span(field, offset)
-
-    def value_span(self, field: str, item: str | int | None = None) -> Span:
-        """Where a field's value begins, or one item of it (by index) or one key of it (by name)."""
-        value = self.node.get(field)
-        if isinstance(item, str) and isinstance(value, YamlMap):
-            return value.key_span(item)
-        if isinstance(item, int) and isinstance(value, YamlList):
-            return value.value_span(item)
-        return self.node.value_span(field)
-
 
 # --- manifest.yaml ---------------------------------------------------------------------------------------------
 
@@ -194,11 +65,11 @@ class Limits(Definition):
 class Casbin(Definition):
     """What Casbin takes in code, for plain Casbin bundles: functions for role definitions."""
 
-    role_matching: dict[str, str] = {}
+    role_matching: dict[str, str] = Field(default={})
     """Role definition to matching function: roles on the right of a link are patterns, as in `g2: keyMatch2`."""
-    domain_matching: dict[str, str] = {}
+    domain_matching: dict[str, str] = Field(default={})
     """Role definition to matching function: domains of links are patterns, as in `g: keyMatch`."""
-    link_conditions: dict[str, str] = {}
+    link_conditions: dict[str, str] = Field(default={})
     """Role definition with two link parameters to its condition; `timeMatch` is the only one and the default."""
 
 
@@ -211,11 +82,11 @@ class Lint(Definition):
 
     select: list[str] = Field(default=[], min_length=1)
     """Only these rules, by code; by default all."""
-    ignore: list[str] = []
+    ignore: list[str] = Field(default=[])
     """Rules that are left out, by code."""
-    severity: dict[str, Literal["error", "warning", "off"]] = {}
+    severity: dict[str, Literal["error", "warning", "off"]] = Field(default={})
     """How grave the findings of a rule are, by its code, where it is not what the rule says; `off` leaves it out."""
-    naming: dict[NamedKind, str] = {}
+    naming: dict[NamedKind, str] = Field(default={})
     """For the rule `irregular-name`: the regular expression that every name of a kind fits as a whole."""
 
 
@@ -228,16 +99,24 @@ class Manifest(Definition):
     """The version of this format: 1."""
     description: str = ""
     """What the bundle governs, for people."""
-    object_types: dict[Name, ObjectType] = {}
+    object_types: dict[Name, ObjectType] = Field(default={})
     """Every type of object, by name."""
     limits: Limits = Limits()
     """Bounds on assignments."""
-    built_in_roles: list[Name] = []
+    built_in_roles: list[Name] = Field(default=[])
     """Roles that the bundle cannot be without; where one is not defined, the bundle is refused."""
+    identities: IdentitySettings = IdentitySettings()
+    """What identities in a directory have to keep: limits, roles, credentials."""
     casbin: Given[Casbin] = None
     """Matching functions; plain Casbin bundles only."""
     lint: Lint = Lint()
     """What `lint` looks for, and options of its rules."""
+
+    @cached_property
+    def known_types(self) -> Mapping[str, ObjectType]:
+        """The object types that grants may name: the sidecar's own, which are sensitive, and those declared here."""
+        own = {name: ObjectType(actions=list(actions), sensitive=True) for name, actions in OWN_TYPES.items()}
+        return {**self.object_types, **own}
 
 
 # --- policy files ----------------------------------------------------------------------------------------------
@@ -323,11 +202,13 @@ class Role(Definition):
     combined."""
     assigned: Place
     """`platform`: the role belongs to no company; `company`: it is always held inside one."""
-    inherits: list[Name] = []
+    sensitive: bool = False
+    """Whether assigning the role in a directory needs a justification."""
+    inherits: list[Name] = Field(default=[])
     """Roles whose grants this one has too."""
-    data_domains: list[DataDomainUse] = []
+    data_domains: list[DataDomainUse] = Field(default=[])
     """Data domains that the role covers: names, or a name with `actions` or `scope` to narrow it."""
-    grants: list[Grant] = []
+    grants: list[Grant] = Field(default=[])
     """Single grants."""
 
 
@@ -374,7 +255,7 @@ class Assignment(Definition):
     """The company, for company roles; platform roles take none."""
     grants: list[Grant] = Field(default=[], min_length=1)
     """Grants of this identity alone: what is shared with it, or refused to it, whatever its roles say."""
-    flags: dict[str, bool] = {}
+    flags: dict[str, bool] = Field(default={})
     """Flags switched on or off for this identity."""
 
     @model_validator(mode="after")
@@ -407,15 +288,15 @@ class GroupMapping(Definition):
 class PolicyFile(Definition):
     """A policy file: any of its sections."""
 
-    roles: dict[Name, Role] = {}
+    roles: dict[Name, Role] = Field(default={})
     """Roles by name."""
-    data_domains: dict[Name, DataDomain] = {}
+    data_domains: dict[Name, DataDomain] = Field(default={})
     """Data domains by name."""
-    flags: dict[Name, Flag] = {}
+    flags: dict[Name, Flag] = Field(default={})
     """Flags by name."""
-    assignments: list[Assignment] = []
+    assignments: list[Assignment] = Field(default=[])
     """Who holds which roles."""
-    group_mappings: list[GroupMapping] = []
+    group_mappings: list[GroupMapping] = Field(default=[])
     """Which groups of the identity provider give which roles."""
 
 
@@ -437,11 +318,11 @@ class SingleTest(Definition):
     """The identity that owns the object."""
     action: str = ""
     """What it wants to do."""
-    attributes: dict[str, Any] = {}
+    attributes: dict[str, Any] = Field(default={})
     """Attributes of the object."""
-    subject_attributes: dict[str, Any] = {}
+    subject_attributes: dict[str, Any] = Field(default={})
     """Attributes of the subject."""
-    context: dict[str, Any] = {}
+    context: dict[str, Any] = Field(default={})
     """Facts about the request itself."""
     time: str = ""
     """The time of the request, `YYYY-MM-DD hh:mm:ss` in UTC."""
@@ -451,7 +332,7 @@ class SingleTest(Definition):
     """The decision."""
     reason: Given[ReasonLabel] = None
     """The reason, if it matters."""
-    tags: list[str] = []
+    tags: list[str] = Field(default=[])
     """Words to select tests by."""
 
 
@@ -464,7 +345,7 @@ class MatrixSubject(Definition):
     """The company that `$home` stands for."""
     legend: str = ""
     """Which entry of `legends` changes the meaning of symbols for this subject."""
-    subject_attributes: dict[str, Any] = {}
+    subject_attributes: dict[str, Any] = Field(default={})
     """Attributes of the subject."""
 
 
@@ -502,24 +383,24 @@ class Matrix(Definition):
     """Every cell is tested in each of these."""
     legend: dict[str, list[str]] = Field(min_length=1)
     """Symbol to the situations in which it means allowed; in all others it means denied."""
-    legends: dict[str, dict[str, list[str]]] = {}
+    legends: dict[str, dict[str, list[str]]] = Field(default={})
     """Changed meanings, by name; a subject chooses one."""
-    reasons: dict[str, ReasonLabel] = {}
+    reasons: dict[str, ReasonLabel] = Field(default={})
     """Symbol to the reason that its denials must have."""
     actions: list[Name] = Field(min_length=1)
     """What the symbols of a cell stand for, in this order."""
     rows: dict[str, MatrixRow] = Field(min_length=1)
     """The rows, by object type."""
-    tags: list[str] = []
+    tags: list[str] = Field(default=[])
     """Words to select tests by."""
 
 
 class PolicyTestsFile(Definition):
     """A file of policy tests."""
 
-    tags: list[str] = []
+    tags: list[str] = Field(default=[])
     """Words to select tests by, for every test of the file."""
-    tests: list[SingleTest] = []
+    tests: list[SingleTest] = Field(default=[])
     """Single questions."""
-    matrices: list[Matrix] = []
+    matrices: list[Matrix] = Field(default=[])
     """Tables of questions."""

@@ -7,11 +7,12 @@ rule of the identity itself, which every identity reaches as it holds itself, an
 
 from collections.abc import Iterator
 
-from authz_sidecar.bundle.definitions import DataDomainUse, Grant, Manifest, Place, Role
+from authz_sidecar.bundle.definitions import DataDomainUse, Grant, Manifest, Role
 from authz_sidecar.bundle.findings import Findings
 from authz_sidecar.bundle.policy_files import Policy
 from authz_sidecar.bundle.standard_model import ALWAYS, Form
 from authz_sidecar.bundle.wording import quote
+from authz_sidecar.bundle.yaml_definition import Place
 from authz_sidecar.values.request import ROLE_PREFIX
 from authz_sidecar.values.rule import RuleTable
 from authz_sidecar.values.span import Span
@@ -107,7 +108,7 @@ def _role_rows(role: Role, policy: Policy, manifest: Manifest, form: Form) -> It
         span = role.value_span("data_domains", index)
         domain = policy.data_domains[use.name]
         for kind in domain.objects:
-            declared = manifest.object_types[kind].actions
+            declared = manifest.known_types[kind].actions
             for action in use.actions or domain.actions or declared:
                 if action in declared:
                     yield span, _fields(role.assigned, use, kind, action, form)

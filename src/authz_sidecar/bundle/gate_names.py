@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from authz_sidecar.bundle.definitions import Definition, Manifest
+from authz_sidecar.bundle.definitions import Manifest
 from authz_sidecar.bundle.findings import Findings
 from authz_sidecar.bundle.gates import (
     Gate,
@@ -13,9 +13,11 @@ from authz_sidecar.bundle.gates import (
     matches,
     requests_of,
 )
+from authz_sidecar.bundle.own_types import OWN_TYPES
 from authz_sidecar.bundle.policy_checks import Vocabulary
 from authz_sidecar.bundle.policy_files import Policy
 from authz_sidecar.bundle.wording import listed, quote, suggest
+from authz_sidecar.bundle.yaml_definition import Definition
 from authz_sidecar.model.model import Model
 from authz_sidecar.values.span import Span
 
@@ -103,13 +105,13 @@ class _Checker:
         self._check_data_domains(part, self._policy)
         if self._manifest is None:
             return
-        types = self._manifest.object_types
+        types = self._manifest.known_types
         for index, name in enumerate(part.objects):
             span = part.value_span("objects", index)
             if not name.endswith("*"):
                 self._vocabulary.check_type(name, span)
             elif not any(matches(name, kind) for kind in types):
-                self._unmatched("object type", "unknown-object-type", name, types, span)
+                self._unmatched("object type", "unknown-object-type", name, self._manifest.object_types, span)
         # An action that one of the types has is not also that of every other.
         known = self._vocabulary.actions_of(self._types(part, self._policy, types))
         for index, name in enumerate(part.actions):
@@ -122,7 +124,7 @@ class _Checker:
         for name, domain in policy.data_domains.items():
             if any(matches(pattern, name) for pattern in part.data_domains):
                 found += domain.objects
-        return found if part.objects or part.data_domains else list(types)
+        return found if part.objects or part.data_domains else [kind for kind in types if kind not in OWN_TYPES]
 
     def _check_data_domains(self, part: Requests, policy: Policy) -> None:
         refused = policy.refused.get("data_domains", set())

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from authz_sidecar.bundle.definitions import (
+from authz_sidecar.bundle.yaml_definition import (
     NAMES_OR_NONE_PATTERN,
     NAMES_PATTERN,
     SECTION_PATTERN,

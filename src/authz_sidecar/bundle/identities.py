@@ -16,16 +16,19 @@ from pydantic import ModelWrapValidatorHandler as Handler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from authz_sidecar.bundle.definitions import Company, Definition, Grant, Identity, Name, Value
+from authz_sidecar.bundle.definitions import Grant
 from authz_sidecar.bundle.findings import Findings
 from authz_sidecar.bundle.text import decode
 from authz_sidecar.bundle.validation import validate
 from authz_sidecar.bundle.wording import quote
+from authz_sidecar.bundle.yaml_definition import Company, Definition, Identity, Name, Value
 from authz_sidecar.bundle.yaml_nodes import YamlList, YamlMap
 from authz_sidecar.bundle.yaml_text import parse_yaml
 from authz_sidecar.values.span import Span
 
 MAX_BYTES = 256_000_000
+# What an identity that comes from a directory stands in; no file of a bundle is called so.
+DIRECTORY_FILE = "directory"
 LINES_SUFFIXES = (".jsonl", ".ndjson")
 # Two escapes that are one character beyond the basic plane; YAML has no such pairs.
 _SURROGATES = re.compile(rb"(?<!\\)((?:\\\\)*)(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})")

@@ -11,7 +11,7 @@ from authz_sidecar.bundle.findings import Findings
 from authz_sidecar.bundle.identities import HeldRole, IdentitiesFile, IdentityRecord
 from authz_sidecar.bundle.policy_checks import Vocabulary, check_policy
 from authz_sidecar.bundle.policy_files import Policy
-from authz_sidecar.bundle.standard_model import form_of
+from authz_sidecar.bundle.standard_model import Form, form_of
 from authz_sidecar.bundle.wording import counted, quote, suggest
 from authz_sidecar.bundle.yaml_nodes import YamlMap
 from authz_sidecar.values.diagnostic import Diagnostic, Severity
@@ -20,6 +20,8 @@ from authz_sidecar.values.span import Span
 ROLES = "g"
 # What an identity may not be given by a pull request, but holds if an export says so: it is told, and compared.
 _TOLERATED = frozenset({"assignment-limit", "assignment-duplicate", "role-sole", "role-primary"})
+# A directory may keep a flag of somebody whose role is gone.
+_TOLERATED_OF_DIRECTORIES = _TOLERATED | {"flag-role"}
 
 
 class Merged(msgspec.Struct, frozen=True):
@@ -42,8 +44,10 @@ class _Side:
     """The identities of a file as one bundle takes them. What it does not take is in `refused`, by its place in the
     file; each entry is a part that some other side may take."""
 
-    def __init__(self, content: IdentitiesFile, bundle: Bundle) -> None:
+    def __init__(self, content: IdentitiesFile, bundle: Bundle, lenient: bool) -> None:
         self._bundle = bundle
+        self._lenient = lenient
+        self._form: Form = form_of(bundle.model) or "extended"
         self._findings = Findings()
         self.refused: dict[tuple[Span, str], _Refusal] = {}
         self.diagnostics: list[Diagnostic] = []
@@ -75,19 +79,19 @@ class _Side:
             assignments=[*bundle.assignments, *extra],
             group_mappings=list(bundle.group_mappings),
         )
-        form = form_of(bundle.model) or "extended"
         checked = Findings()
-        check_policy(policy, bundle.manifest, form, checked)
+        check_policy(policy, bundle.manifest, self._form, checked)
         places = {(assignment.node.file, assignment.node.line) for assignment in extra}
         files = {file for file, _ in places}
+        tolerated = _TOLERATED_OF_DIRECTORIES if self._lenient else _TOLERATED
         self.diagnostics = [
-            found if found.code not in _TOLERATED else msgspec.structs.replace(found, severity=Severity.WARNING)
+            found if found.code not in tolerated else msgspec.structs.replace(found, severity=Severity.WARNING)
             for found in checked.sorted()
             if found.span.file in files and found.code != "too-many"
         ]
         if any(found.severity is Severity.ERROR for found in self.diagnostics):
             return bundle
-        tables = expand_policy(policy, bundle.manifest, form, self._findings)
+        tables = expand_policy(policy, bundle.manifest, self._form, self._findings)
         self.diagnostics += self._findings.sorted()
         return msgspec.structs.replace(bundle, tables=tables, assignments=tuple(policy.assignments))
 
@@ -97,10 +101,22 @@ class _Side:
             company = self._place(record, held, span)
             if company is not None:
                 yield _assignment(span, subject=record.id, roles=[held.role], company=company)
+        denied = self._denied(record)
+        if denied:
+            yield _assignment(record.span, subject=record.id, grants=denied)
         grants = [grant for grant in record.grants if self._takes(grant)]
         flags = {name: on for name, on in record.flags.items() if self._knows_flag(record, name)}
         if grants or flags:
             yield _assignment(record.span, subject=record.id, grants=grants, flags=flags, company=record.company)
+
+    def _denied(self, record: IdentityRecord) -> list[Grant]:
+        """What no identity of its kind may do, as denials of its own."""
+        settings = self._bundle.manifest.identities
+        kind = settings.users if record.kind == "user" else settings.service_accounts
+        found = [Grant.model_construct(object=one.object, actions=one.actions, effect="deny") for one in kind.denied]
+        for grant in found:
+            grant.__dict__["node"] = YamlMap(record.span.file, record.span.line, record.span.column)
+        return found
 
     def _place(self, record: IdentityRecord, held: HeldRole, span: Span) -> str | None:
         """The company in which the role is held ("" for the platform); None where this side has no such role."""
@@ -153,7 +169,7 @@ class _Side:
     def _takes(self, grant: Grant) -> bool:
         vocabulary = Vocabulary(self._bundle.manifest, self._findings)
         if vocabulary.covers(grant.types, grant.actions):
-            return True
+            return not self._lenient or self._can_say(grant)
         self._refuse(
             grant.span,
             "grant",
@@ -164,6 +180,14 @@ class _Side:
                 "export grants of declared object types and actions",
             ),
         )
+        return False
+
+    def _can_say(self, grant: Grant) -> bool:
+        """Whether the model has what the grant needs; that of a file is told with its place."""
+        if self._form == "extended" or not (grant.when or (grant.id.endswith("*") and grant.id != "*")):
+            return True
+        note = "conditions and id patterns need the extended form of the standard model"
+        self._refuse(grant.span, "form", _Refusal(note, "", "", ""))
         return False
 
     def _knows_flag(self, record: IdentityRecord, name: str) -> bool:
@@ -188,6 +212,10 @@ class _Side:
         table = bundle.tables.get(ROLES)
         definition = bundle.model.roles.get(ROLES)
         first = content.identities[0].span if content.identities else Span("")
+        if self._lenient and (table is None or definition is None or definition.parameters):
+            for record in content.identities:
+                self._refuse(record.span, "", _Refusal("the model has no plain role definition `g`", "", "", ""))
+            return bundle
         if table is None or definition is None or definition.parameters:
             self.diagnostics.append(
                 Diagnostic(
@@ -204,7 +232,10 @@ class _Side:
         present = set(zip(*table.columns, strict=True))
         for record in content.identities:
             for field in ("grants", "flags"):
-                if getattr(record, field):
+                if self._lenient and getattr(record, field):
+                    note = f"{quote(field)} are for bundles with YAML definitions"
+                    self._refuse(record.span, field, _Refusal(note, "", "", ""))
+                elif getattr(record, field):
                     self.diagnostics.append(
                         Diagnostic(
                             record.key_span(field),
@@ -241,15 +272,15 @@ class _Side:
 
 
 def merge_identities(
-    content: IdentitiesFile, bundles: Sequence[tuple[str, Bundle]]
+    content: IdentitiesFile, bundles: Sequence[tuple[str, Bundle]], *, lenient: bool = False
 ) -> tuple[list[Merged], list[Diagnostic]]:
     """The bundles, each with what its side is called, with the identities of a file beside their own; and what is wrong
     with the file.
 
     What only one side takes (a role that the other does not define) is left out of the other and told in its notes;
-    what no side takes is an error.
+    what no side takes is an error, or told in the same way where `lenient`: a directory may hold what is of no use.
     """
-    sides = [_Side(content, bundle) for _, bundle in bundles]
+    sides = [_Side(content, bundle, lenient) for _, bundle in bundles]
     findings = Findings()
     for side in sides:
         for found in side.diagnostics:
@@ -258,7 +289,7 @@ def merge_identities(
     for (name, _), side in zip(bundles, sides, strict=True):
         counts: dict[str, int] = {}
         for part, refusal in side.refused.items():
-            if all(part in other.refused for other in sides):
+            if not lenient and all(part in other.refused for other in sides):
                 findings.error(part[0], refusal.code, refusal.message, refusal.help)
             else:
                 counts[refusal.note] = counts.get(refusal.note, 0) + 1

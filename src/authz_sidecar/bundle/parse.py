@@ -9,6 +9,7 @@ from authz_sidecar.bundle.definitions import Manifest
 from authz_sidecar.bundle.expansion import expand_policy
 from authz_sidecar.bundle.files import GATES_FILE, MAX_BUNDLE_BYTES, MAX_FILES, is_known, is_policy, max_bytes
 from authz_sidecar.bundle.findings import Findings
+from authz_sidecar.bundle.identity_checks import check_identity_rules, check_own_types
 from authz_sidecar.bundle.policy_checks import check_policy
 from authz_sidecar.bundle.policy_files import Policy, read_policy
 from authz_sidecar.bundle.standard_model import Form, differences, form_of
@@ -34,7 +35,7 @@ TESTS_FOLDER = "tests/"
 _TIME_CONDITION = "timeMatch"
 _PATTERN_FUNCTIONS = tuple(name for name, function in FUNCTIONS.items() if function.patterns == (1,))
 # The fields of a manifest that mean something without YAML definitions.
-_CASBIN_FIELDS = ("name", "schema_version", "description", "casbin", "lint")
+_CASBIN_FIELDS = ("name", "schema_version", "description", "identities", "casbin", "lint")
 
 
 def parse_bundle(files: Mapping[str, bytes], name: str) -> tuple[Bundle | None, list[Diagnostic]]:
@@ -204,6 +205,7 @@ def _parse_rows(
             reader.read(path, files[path])
     if manifest is not None:
         _check_casbin(manifest, model, findings)
+        check_identity_rules(manifest, None, findings)
     casbin = manifest.casbin if manifest else None
     return Bundle(
         name=manifest.name if manifest else name,
@@ -296,6 +298,9 @@ def _parse_definitions(
         form = form_of(model) or _report_model(model, findings)
     policy = read_policy(definitions, findings)
     check_policy(policy, declared, form, findings)
+    if declared is not None:
+        check_own_types(declared, findings)
+        check_identity_rules(declared, policy, findings)
     tests = read_tests(_test_files(files, good), declared, model, findings)
     gates_file = _read_gates(files, good, policy, declared, model, findings)
     if findings.refused or model is None or manifest is None:

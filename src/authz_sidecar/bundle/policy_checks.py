@@ -4,20 +4,13 @@ assignments beyond the limits. Everything found is reported; nothing here change
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from authz_sidecar.bundle.definitions import (
-    Assignment,
-    DataDomainUse,
-    Flag,
-    Grant,
-    GroupMapping,
-    Manifest,
-    Place,
-    Role,
-)
+from authz_sidecar.bundle.definitions import Assignment, DataDomainUse, Flag, Grant, GroupMapping, Manifest, Role
 from authz_sidecar.bundle.findings import Findings
+from authz_sidecar.bundle.own_types import OWN_PREFIX, OWN_TYPES
 from authz_sidecar.bundle.policy_files import Policy
 from authz_sidecar.bundle.standard_model import Form, standard_model
 from authz_sidecar.bundle.wording import listed, quote, suggest
+from authz_sidecar.bundle.yaml_definition import Place
 from authz_sidecar.model.grammar import parse_expression
 from authz_sidecar.model.lexer import ExpressionError
 from authz_sidecar.values.span import Span
@@ -32,35 +25,39 @@ def check_policy(policy: Policy, manifest: Manifest | None, form: Form, findings
 
 
 class Vocabulary:
-    """The object types and actions that a manifest declares; everything is known without one."""
+    """The object types and actions that a manifest declares, and those of the sidecar itself; everything is known
+    without a manifest. `*` stands for what is declared: nothing of the sidecar's is to make a misspelt action right."""
 
     def __init__(self, manifest: Manifest | None, findings: Findings) -> None:
-        self._types = None if manifest is None else manifest.object_types
+        self._declared = None if manifest is None else manifest.object_types
         self._findings = findings
-        self._actions: dict[str, frozenset[str]] = {}
+        self._actions: dict[str, Sequence[str]] = {}
         self._all: set[str] = set()
-        if self._types is not None:
-            self._actions = {name: frozenset(kind.actions) for name, kind in self._types.items()}
-            self._all.update(*self._actions.values())
+        if self._declared is not None:
+            declared = {name: kind.actions for name, kind in self._declared.items()}
+            self._all.update(*declared.values())
+            self._actions = {**OWN_TYPES, **declared}
 
     def check_type(self, name: str, span: Span) -> bool:
         """Report an object type that is not declared; whether it is."""
-        if self._types is None or name in self._types:
+        if self._declared is None or name in self._actions:
             return True
-        otherwise = f"the manifest declares {listed(self._types, 'and')}"
+        otherwise = f"the manifest declares {listed(self._declared, 'and')}"
+        # `policy` is not `sidecar.policy` with something missing.
+        meant = self._actions if OWN_PREFIX[-1] in name else self._declared
         self._findings.error(
-            span, "unknown-object-type", f"unknown object type {quote(name)}", suggest(name, self._types, otherwise)
+            span, "unknown-object-type", f"unknown object type {quote(name)}", suggest(name, meant, otherwise)
         )
         return False
 
     def check_action(self, name: str, types: Sequence[str], span: Span) -> bool:
         """Report an action that one of the types (`*`: all of them together) does not declare."""
-        if self._types is None or name == ANY:
+        if self._declared is None or name == ANY:
             return True
         for kind in types:
-            if kind != ANY and kind not in self._types:
+            if kind != ANY and kind not in self._actions:
                 continue
-            known: Collection[str] = self._all if kind == ANY else self._types[kind].actions
+            known: Collection[str] = self._all if kind == ANY else self._actions[kind]
             if name not in known:
                 where = "any object type" if kind == ANY else quote(kind)
                 self._findings.error(
@@ -74,20 +71,19 @@ class Vocabulary:
 
     def covers(self, types: Sequence[str], actions: Sequence[str]) -> bool:
         """Whether all types are declared (`*` is all of them together) and all actions by each of them."""
-        if self._types is None:
+        if self._declared is None:
             return True
         for kind in types:
-            if kind != ANY and kind not in self._types:
+            if kind != ANY and kind not in self._actions:
                 return False
-            known = self._all if kind == ANY else self._actions[kind]
+            known: Collection[str] = self._all if kind == ANY else self._actions[kind]
             if not all(action == ANY or action in known for action in actions):
                 return False
         return True
 
     def actions_of(self, types: Iterable[str]) -> list[str]:
         """Every action that any of the types declares."""
-        known = self._types or {}
-        return list(dict.fromkeys(action for kind in types if kind in known for action in known[kind].actions))
+        return list(dict.fromkeys(action for kind in types for action in self._actions.get(kind, ())))
 
 
 class _Holder(NamedTuple):

@@ -258,7 +258,7 @@ class PolicyEditor:
             raise PolicyEditError(f"the bundle has no {noun} {quote(name)}", remedy)
 
     def _require_action(self, kind: str, action: str) -> None:
-        types = self._bundle.manifest.object_types
+        types = self._bundle.manifest.known_types
         if kind == ANY:
             return
         self._require(kind, types, "object type")

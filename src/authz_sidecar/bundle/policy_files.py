@@ -5,18 +5,11 @@ from typing import TypeVar
 
 import msgspec
 
-from authz_sidecar.bundle.definitions import (
-    Assignment,
-    DataDomain,
-    Definition,
-    Flag,
-    GroupMapping,
-    PolicyFile,
-    Role,
-)
+from authz_sidecar.bundle.definitions import Assignment, DataDomain, Flag, GroupMapping, PolicyFile, Role
 from authz_sidecar.bundle.findings import Findings
 from authz_sidecar.bundle.validation import validate
 from authz_sidecar.bundle.wording import quote
+from authz_sidecar.bundle.yaml_definition import Definition
 from authz_sidecar.bundle.yaml_nodes import YamlMap
 from authz_sidecar.bundle.yaml_text import parse_yaml
 

@@ -3,9 +3,10 @@
 import json
 from typing import Any
 
-from authz_sidecar.bundle.definitions import Definition, Manifest, PolicyFile, PolicyTestsFile
+from authz_sidecar.bundle.definitions import Manifest, PolicyFile, PolicyTestsFile
 from authz_sidecar.bundle.gates import GatesFile
 from authz_sidecar.bundle.identities import IdentitiesFile
+from authz_sidecar.bundle.yaml_definition import Definition
 
 SCHEMAS: dict[str, tuple[type[Definition], str]] = {
     "manifest.schema.json": (Manifest, "Manifest of an authz-sidecar bundle"),
@@ -18,7 +19,11 @@ SCHEMAS: dict[str, tuple[type[Definition], str]] = {
 
 def build_schema(file: str) -> str:
     """The text of one schema file, a key of `SCHEMAS`."""
-    kind, title = SCHEMAS[file]
+    return schema_text(*SCHEMAS[file])
+
+
+def schema_text(kind: type[Definition], title: str) -> str:
+    """The text of the schema of a kind of file."""
     schema = _simplified(kind.model_json_schema(mode="validation"))
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": title}
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 
-from authz_sidecar.bundle.definitions import REASONS, Manifest, Matrix, MatrixSubject, PolicyTestsFile, SingleTest
+from authz_sidecar.bundle.definitions import Manifest, Matrix, MatrixSubject, PolicyTestsFile, SingleTest
 from authz_sidecar.bundle.findings import Findings
 from authz_sidecar.bundle.policy_checks import Vocabulary
 from authz_sidecar.bundle.policy_tests import PolicyTest
 from authz_sidecar.bundle.validation import validate
 from authz_sidecar.bundle.wording import counted, listed, quote, suggest
+from authz_sidecar.bundle.yaml_definition import REASONS
 from authz_sidecar.bundle.yaml_text import parse_yaml
 from authz_sidecar.model.model import Model
 from authz_sidecar.model.patterns import parse_time

@@ -6,7 +6,10 @@ from typing import Any, TypeVar, get_args, get_origin
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from authz_sidecar.bundle.definitions import (
+from authz_sidecar.bundle.findings import MAX_SHOWN, Findings
+from authz_sidecar.bundle.wording import listed, quote, suggest
+from authz_sidecar.bundle.yaml_definition import (
+    DURATION_PATTERN,
     ID_PATTERN,
     NAMES_OR_NONE_PATTERN,
     NAMES_PATTERN,
@@ -14,8 +17,6 @@ from authz_sidecar.bundle.definitions import (
     SECTION_PATTERN,
     Definition,
 )
-from authz_sidecar.bundle.findings import MAX_SHOWN, Findings
-from authz_sidecar.bundle.wording import listed, quote, suggest
 from authz_sidecar.bundle.yaml_nodes import Path, YamlList, YamlMap, span_at
 
 D = TypeVar("D", bound=Definition)
@@ -175,19 +176,27 @@ def _word(error: str, name: str, found: Any, context: dict[str, Any], message: s
             return "field-value", f"{quote(found)} is no id or pattern of ids", "`*` stands alone or at the end"
         if pattern == SECTION_PATTERN:
             return "field-value", f"{quote(found)} is no number of a section", "write digits only, in quotes"
+        if pattern == DURATION_PATTERN:
+            return "field-value", f"{quote(found)} is no duration", _DURATION_HELP
         if pattern in (NAMES_PATTERN, NAMES_OR_NONE_PATTERN):
             return "field-value", f"{quote(found)} is no name or beginning of names", "`*` stands alone or at the end"
         return "field-value", f"{quote(found)} is no name", _NAME_HELP
     if error in ("string_too_short", "too_short"):
         return "field-value", f"{name} is empty", "give a value, or remove the field"
+    if error == "too_long":
+        limit = context["max_length"]
+        return "field-value", f"{name} has {len(found):,} items; at most {limit:,} are taken", "shorten it"
     if error == "string_too_long":
         limit = context["max_length"]
         return "field-value", f"{name} has {len(found)} characters; at most {limit} are taken", "shorten it"
     if error == "greater_than_equal":
         return "field-value", f"{name} is {found}; the least is {context['ge']}", "write a larger number"
+    if error == "less_than_equal":
+        return "field-value", f"{name} is {found}; the most is {context['le']}", "write a smaller number"
     return "field-value", message, context.get("help", "correct the value")
 
 
+_DURATION_HELP = "write a whole number and `s`, `m`, `h`, `d`, `w` or `y`, as in `15m`"
 _NAME_HELP = "a name begins with a letter and holds letters, digits, `_`, `-` and `.`; at most 128"
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from authz_sidecar.bundle.directory_rules import directory_rules
 from authz_sidecar.compile.access import BranchPlan, KeyAccess, RoleAccess
 from authz_sidecar.compile.index import MAX_CONDITIONS_IN_LEAF, LeafLimitError, build_branch
 from authz_sidecar.compile.names import NameSet, name_set
@@ -83,7 +84,7 @@ def compile_bundle(bundle: "Bundle", *, searches: bool = True) -> tuple[Snapshot
     diagnostics.sort(key=lambda diagnostic: diagnostic.sort_key)
     if any(diagnostic.severity is Severity.ERROR for diagnostic in diagnostics):
         return None, diagnostics[:MAX_DIAGNOSTICS]
-    snapshot = Snapshot(bundle.name, bundle.model, bundle.tables, graphs, sections, {}, {})
+    snapshot = Snapshot(bundle.name, bundle.model, bundle.tables, graphs, sections, {}, {}, directory_rules(bundle))
     if searches:
         return with_searches(snapshot), diagnostics[:MAX_DIAGNOSTICS]
     # Where names or domains of links are patterns, who holds what is found by search alone.

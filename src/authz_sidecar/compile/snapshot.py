@@ -17,6 +17,7 @@ from authz_sidecar.compile.search import LinkSearch, SectionSearch
 from authz_sidecar.model.conf import Effect, Model, Section
 from authz_sidecar.model.expression import Expr, Token
 from authz_sidecar.values import RuleTable
+from authz_sidecar.values.directory_rules import DirectoryRules
 
 _SUBJECT = Token("sub")
 
@@ -63,6 +64,7 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     `searches` (by suffix) and `link_searches` (by role definition) find rules and links for questions about many
     objects; a snapshot that was compiled without them has those of patterned links alone.
+    `directory_rules` is what the bundle says about identities that live in a directory.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     sections: dict[str, SectionIndex]
     searches: dict[str, SectionSearch]
     link_searches: dict[str, LinkSearch]
+    directory_rules: DirectoryRules = DirectoryRules()
 
     @property
     def rules(self) -> dict[str, RuleTable]:

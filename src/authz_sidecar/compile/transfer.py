@@ -12,6 +12,7 @@ from authz_sidecar.compile.decoder import read_snapshot
 from authz_sidecar.compile.encoder import dump_snapshot
 from authz_sidecar.compile.piece import ENTRIES, FORMS, PLAIN, TransferError
 from authz_sidecar.compile.snapshot import Snapshot
+from authz_sidecar.values.directory_rules import DirectoryRules
 
 __all__ = ["TransferError", "dismantle", "dump_snapshot", "read_snapshot"]
 
@@ -50,7 +51,8 @@ def dismantle(snapshot: Snapshot, *more: Any) -> Iterator[None]:
             del value[:]
         elif kind is tuple:
             entries = value
-        elif kind in FORMS:
+        elif kind in FORMS and kind is not DirectoryRules:
+            # Changes of a directory go by the rules with which they began, to their end.
             entries = [getattr(value, field) for field in FORMS[kind].fields]
         done += 1 + len(entries)
         waiting += [entry for entry in entries if entry.__class__ not in PLAIN]

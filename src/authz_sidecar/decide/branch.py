@@ -109,7 +109,7 @@ class Branch:
         for place, at in enumerate(shape.sets):
             probe = self.probes[at]
             if probe is not None:
-                values.append(probe.roles(request))
+                values.append(probe.of(request))
                 continue
             text: str = getattr(request, self.tokens[at])
             size = len(text)

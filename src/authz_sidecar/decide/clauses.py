@@ -9,11 +9,15 @@ from itertools import groupby
 
 from msgspec.structs import replace
 
-from authz_sidecar.values.filter import Clause, FilterKind
+from authz_sidecar.values import Reason
+from authz_sidecar.values.filter import Clause, FilterKind, ObjectFilter
 from authz_sidecar.values.texts import ANY, Texts, unite
 
 # Beyond this many clauses after merging they are not compared with each other, which is quadratic.
 MAX_COMPARED = 200
+
+# Pairs of clauses that are looked at where two filters are put together.
+MAX_PAIRS = 10_000
 
 Clauses = list[Clause]
 
@@ -58,6 +62,32 @@ def kind_of(clauses: Clauses, subject: str) -> FilterKind:
     if clause.id is not ANY:
         return FilterKind.IDS
     return FilterKind.ALL if clause.company is ANY else FilterKind.COMPANIES
+
+
+def intersect(one: ObjectFilter, other: ObjectFilter, subject: str) -> ObjectFilter:
+    """The filter of what both filters pass; its reason is that of the first, or that nothing is left for a rule."""
+    if len(one.clauses) * len(other.clauses) > MAX_PAIRS:
+        # More than both pass, and each object has to be checked anyway.
+        why = "more clauses than can be put together say on which objects the caller may act"
+        found = [
+            replace(clause, conditions=(*clause.conditions, why)) if clause.allows else clause for clause in one.clauses
+        ]
+        return ObjectFilter(one.kind, tuple(found), False, one.reason, one.left_out)
+    # The first clause of each that an object matches are the first pair that it matches.
+    pairs: Clauses = []
+    for mine in one.clauses:
+        for theirs in other.clauses:
+            company, id = mine.company.intersect(theirs.company), mine.id.intersect(theirs.id)
+            owner = mine.owner.intersect(theirs.owner)
+            if company and id and owner:
+                conditions = tuple(dict.fromkeys((*mine.conditions, *theirs.conditions)))
+                pairs.append(Clause(mine.allows and theirs.allows, company, id, owner, conditions))
+    clauses, exact, left_out = simplify(pairs)
+    left_out = tuple(dict.fromkeys((*one.left_out, *other.left_out, *left_out)))
+    reason = one.reason if clauses else Reason.NO_MATCHING_RULE
+    return ObjectFilter(
+        kind_of(clauses, subject), tuple(clauses), exact and one.exact and other.exact, reason, left_out
+    )
 
 
 def _without_last_denials(clauses: Clauses) -> Clauses:

@@ -9,13 +9,16 @@ bounded caches.
 from typing import Any
 
 from authz_sidecar.compile.snapshot import Snapshot
+from authz_sidecar.decide.directory_links import DEFINITION, Links, directory_links
 from authz_sidecar.decide.evaluate import Evaluator
 from authz_sidecar.decide.explain import explain_decision, roles_of
 from authz_sidecar.decide.filter import SectionFilter
-from authz_sidecar.decide.roles import closed
+from authz_sidecar.decide.roles import closed, held_roles
 from authz_sidecar.decide.section import Decide, SectionDecider, refuse, token_problem, unknown_section
 from authz_sidecar.values import Decision, Explanation, Reason, Request, Violation
 from authz_sidecar.values.filter import FilterRequest, ObjectFilter, no_objects
+from authz_sidecar.values.identity import ANY, Identity
+from authz_sidecar.values.request import ROLE_PREFIX
 
 
 class Decider:
@@ -28,9 +31,11 @@ class Decider:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
-        evaluator = Evaluator(snapshot.graphs)
+        self._directory = directory_links(snapshot)
+        evaluator = Evaluator(snapshot.graphs, self._directory)
         self._sections = {
-            suffix: SectionDecider(snapshot, index, evaluator) for suffix, index in snapshot.sections.items()
+            suffix: SectionDecider(snapshot, index, evaluator, self._directory)
+            for suffix, index in snapshot.sections.items()
         }
         self._filters = {suffix: SectionFilter(snapshot, self._sections[suffix]) for suffix in snapshot.searches}
         # With one section, which is nearly always, there is nothing to select and one call less.
@@ -46,7 +51,7 @@ class Decider:
         caches: list[dict[Any, Any]] = []
         for section in self._sections.values():
             caches += [*section.close(), section.evaluator.closures]
-        return caches
+        return caches if self._directory is None else [*caches, self._directory.translated]
 
     def _decide_in_section(self, request: Request) -> Decision:
         section = self._sections.get(request.section)
@@ -58,7 +63,7 @@ class Decider:
         section = self._sections.get(request.section)
         if section is None or decision.reason is Reason.INVALID_REQUEST:
             return Explanation(decision)
-        return explain_decision(self.snapshot, section.index, section.evaluator, request, decision)
+        return explain_decision(self.snapshot, section.index, section.evaluator, request, decision, section.own)
 
     def matching(self, request: Request) -> list[int]:
         """The rows of the rules that match a request, whether or not they decide, in deciding order: the first is the
@@ -67,10 +72,34 @@ class Decider:
             return []
         return self._sections[request.section].matching(request)
 
+    def names_action(self, request: Request) -> bool:
+        """Whether some rule that allows names the request's action, rather than any action, and matches the request; a
+        rule of the identity's own counts like one of the policy. Whether the request is allowed is another question."""
+        if self.violations(request):
+            return False
+        section = self._sections[request.section]
+        if section.own is not None and section.own.names(request):
+            return True
+        return any(section.names_action(row, request.action) for row in section.matching(request))
+
+    def platform_roles(self, identity: Identity, time: float) -> frozenset[str]:
+        """The roles that an identity holds in no company, or in all of them, through the directory or the policy, as
+        the policy's author calls them. `time` is in seconds since 1970-01-01 UTC."""
+        graph = self.snapshot.graphs.get(DEFINITION)
+        if graph is None or self._directory is None:
+            return frozenset()
+        found: set[str] = set()
+        for domain in (ANY, "") if graph.has_domain else ("",):
+            more = Links(identity.id, self._directory.roles(identity, domain, time))
+            found |= held_roles(graph, identity.id, domain, time, more)
+        found.discard(identity.id)
+        prefix = ROLE_PREFIX if self._directory.yaml else ""
+        return frozenset([role.removeprefix(prefix) for role in found])
+
     def roles(self, request: Request) -> tuple[str, ...]:
         """All roles that the subject holds for a request, itself excluded, sorted; none in an unknown section."""
         section = self._sections.get(request.section)
-        return () if section is None else roles_of(self.snapshot, section.index, request)
+        return () if section is None else roles_of(self.snapshot, section.index, section.evaluator, request)
 
     def filter(self, asked: FilterRequest) -> ObjectFilter:
         """Which objects the subject may act on; nothing, for INVALID_REQUEST, where `violations` finds any. Raises
@@ -79,6 +108,14 @@ class Decider:
         if section is None:
             return no_objects(Reason.INVALID_REQUEST, unknown_section(asked.request).description)
         return section.filter(asked)
+
+    def filter_named(self, asked: FilterRequest) -> ObjectFilter:
+        """`filter`, where what allows must name the action, rather than allow any: the objects for which a check is
+        allowed and `names_action` holds."""
+        section = self._filter_of(asked)
+        if section is None:
+            return no_objects(Reason.INVALID_REQUEST, unknown_section(asked.request).description)
+        return section.filter(asked, named=True)
 
     def filter_rows(self, asked: FilterRequest) -> list[int] | None:
         """The rules on which that answer rests: those that can match some of the objects, or fail, in deciding order;

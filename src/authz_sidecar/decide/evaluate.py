@@ -7,6 +7,7 @@ grammar bounds, and patterns run on a linear-time engine.
 from collections.abc import Callable, Mapping
 
 from authz_sidecar.compile.roles import RoleGraph
+from authz_sidecar.decide.directory_links import DEFINITION, NO_LINKS, DirectoryLinks, Links
 from authz_sidecar.decide.roles import MAX_CACHED, covers, held_roles, require_text
 from authz_sidecar.decide.tokens import Getter, member, read_attribute, read_token, read_tokens
 from authz_sidecar.model.expression import (
@@ -38,11 +39,18 @@ MAX_NAME = 2 * MAX_VALUE_BYTES + 1
 
 
 class Evaluator:
-    """Builds conditions over one snapshot's role graphs."""
+    """Builds conditions over one snapshot's role graphs, and over what the directory says of a request's subject."""
 
-    def __init__(self, graphs: Mapping[str, RoleGraph]) -> None:
+    def __init__(self, graphs: Mapping[str, RoleGraph], directory: DirectoryLinks | None = None) -> None:
         self._graphs = graphs
-        self.closures: dict[tuple[str, str, str], frozenset[str]] = {}
+        self._directory = directory
+        self.closures: dict[tuple[str, str, str, Links], frozenset[str]] = {}
+
+    def links(self, definition: str, request: Request, domain: str) -> Links:
+        """What the directory adds to the links of a role definition in one domain."""
+        if request.identity is None or definition != DEFINITION or self._directory is None:
+            return NO_LINKS
+        return self._directory.of(request, domain)
 
     def condition(self, expr: Expr) -> Condition:
         """A function that says whether `expr` holds; it raises EvaluationError when that cannot be told."""
@@ -172,14 +180,15 @@ class Evaluator:
 
         return matches
 
-    def _held(self, graph: RoleGraph, name: str, domain: str, time: float) -> frozenset[str]:
+    def _held(self, graph: RoleGraph, name: str, domain: str, request: Request) -> frozenset[str]:
         """The roles of `name`, remembered: the rules of one decision mostly ask about the same name."""
+        more = self.links(graph.definition, request, domain)
         if graph.conditions:
-            return held_roles(graph, name, domain, time)
-        at = (graph.definition, name, domain)
+            return held_roles(graph, name, domain, request.time, more)
+        at = (graph.definition, name, domain, more)
         found = self.closures.get(at)
         if found is None:
-            found = held_roles(graph, name, domain, time)
+            found = held_roles(graph, name, domain, request.time, more)
             if len(self.closures) >= MAX_CACHED:
                 self.closures.clear()
             self.closures[at] = found
@@ -195,6 +204,6 @@ class Evaluator:
             name, role = values[0], values[1]
             if name == role:
                 return True
-            return covers(graph, held(graph, name, values[2] if len(values) > 2 else "", request.time), name, role)
+            return covers(graph, held(graph, name, values[2] if len(values) > 2 else "", request), name, role)
 
         return holds

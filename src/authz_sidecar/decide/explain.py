@@ -11,6 +11,7 @@ from authz_sidecar.compile.fold import TRUE, specialise
 from authz_sidecar.compile.planner import TEXT_TOKENS
 from authz_sidecar.compile.snapshot import SectionIndex, Snapshot
 from authz_sidecar.decide.evaluate import Evaluator
+from authz_sidecar.decide.own_rules import OwnRules
 from authz_sidecar.decide.roles import held_roles, role_path
 from authz_sidecar.model.expression import Eval, Expr, Token
 from authz_sidecar.model.semantics import EvaluationError, children, fields_of, write_expression
@@ -23,19 +24,31 @@ MAX_EVALUATED = 10_000
 
 
 def explain_decision(
-    snapshot: Snapshot, index: SectionIndex, evaluator: Evaluator, request: Request, decision: Decision
+    snapshot: Snapshot,
+    index: SectionIndex,
+    evaluator: Evaluator,
+    request: Request,
+    decision: Decision,
+    own: OwnRules | None = None,
 ) -> Explanation:
     """The explanation of `decision`, which was made on `request` by this snapshot."""
     table = snapshot.tables[index.section.ptype]
     fields = index.section.fields
-    roles = roles_of(snapshot, index, request)
+    roles = roles_of(snapshot, index, evaluator, request)
+    if own is not None and decision.source:
+        return Explanation(decision, own.deciding(request, decision), (request.subject,), roles, fields=fields)
     if decision.rule >= 0:
         rule = table.rule(decision.rule)
-        path = _path(snapshot, index, request, dict(zip(fields, rule.values, strict=True)))
+        path = _path(snapshot, index, evaluator, request, dict(zip(fields, rule.values, strict=True)))
         return Explanation(decision, rule, (*path, *rule.via) if path else (), roles, fields=fields)
     misses: tuple[NearMiss, ...] = ()
-    if not decision.allowed and decision.reason is not Reason.NO_POLICY:
+    if not decision.allowed and decision.reason not in (Reason.NO_POLICY, Reason.INACTIVE_SUBJECT):
         misses = _near_misses(snapshot, index, evaluator, request, table)
+        if own is not None:
+            own_misses = list(own.near_misses(request))
+            nearest = [miss for is_near, miss in own_misses if is_near]
+            others = [miss for is_near, miss in own_misses if not is_near]
+            misses = (*nearest, *misses, *others)[:MAX_NEAR_MISSES]
     return Explanation(decision, None, (), roles, misses, fields)
 
 
@@ -55,19 +68,29 @@ def _domain(access: RoleAccess, request: Request) -> str:
     return "" if access.domain is None else str(access.domain.value)
 
 
-def roles_of(snapshot: Snapshot, index: SectionIndex, request: Request) -> tuple[str, ...]:
+def roles_of(snapshot: Snapshot, index: SectionIndex, evaluator: Evaluator, request: Request) -> tuple[str, ...]:
     """All roles that the subject holds for this request, itself excluded, sorted."""
     held: set[str] = set()
     for access in _subject_accesses(index):
-        graph = snapshot.graphs[access.definition]
-        held |= held_roles(graph, request.subject, _domain(access, request), request.time)
+        held |= _held(snapshot, access, evaluator, request, request.subject)
     return tuple(sorted(held - {request.subject}))
 
 
-def _path(snapshot: Snapshot, index: SectionIndex, request: Request, values: dict[str, str]) -> tuple[str, ...]:
+def _held(snapshot: Snapshot, access: RoleAccess, evaluator: Evaluator, request: Request, name: str) -> frozenset[str]:
+    """All roles of a name in the domain that an access asks about."""
+    domain = _domain(access, request)
+    more = evaluator.links(access.definition, request, domain)
+    return held_roles(snapshot.graphs[access.definition], name, domain, request.time, more)
+
+
+def _path(
+    snapshot: Snapshot, index: SectionIndex, evaluator: Evaluator, request: Request, values: dict[str, str]
+) -> tuple[str, ...]:
     for access in _subject_accesses(index):
         graph = snapshot.graphs[access.definition]
-        path = role_path(graph, request.subject, _domain(access, request), request.time, values[access.field])
+        domain = _domain(access, request)
+        more = evaluator.links(access.definition, request, domain)
+        path = role_path(graph, request.subject, domain, request.time, values[access.field], more)
         if path:
             return path
     return ()
@@ -151,7 +174,7 @@ def _check(
             return True, [value == wanted for value in columns[access.field]]
         if isinstance(access, RoleAccess) and isinstance(access.name, Token):
             name = getattr(request, SOURCES[access.name.name])
-            held = held_roles(snapshot.graphs[access.definition], name, _domain(access, request), request.time)
+            held = _held(snapshot, access, evaluator, request, name)
             return True, [value in held for value in columns[access.field]]
     names = sorted(fields_of(conjunct))
     parsed = index.conditions

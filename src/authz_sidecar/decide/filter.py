@@ -7,9 +7,11 @@ is a clause that denies. What cannot be told without the object stays as the con
 not exact and passes more, never less (`clauses`).
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
+from authz_sidecar.compile.fold import TRUE
 from authz_sidecar.compile.index import BranchIndex
+from authz_sidecar.compile.planner import may_fail
 from authz_sidecar.compile.snapshot import Snapshot
 from authz_sidecar.decide.candidates import Candidates
 from authz_sidecar.decide.clauses import kind_of, simplify
@@ -22,10 +24,14 @@ from authz_sidecar.model.expression import And, Expr
 from authz_sidecar.model.semantics import write_expression
 from authz_sidecar.values import Reason
 from authz_sidecar.values.filter import Clause, FilterRequest, ObjectFilter, no_objects
-from authz_sidecar.values.texts import values_of
+from authz_sidecar.values.identity import ANY as EVERY
+from authz_sidecar.values.identity import OwnRule
+from authz_sidecar.values.texts import prefix_of, values_of
 
 # What exploring a condition for a path costs, in rules that are only compared.
 CONDITION_COST = 15
+
+_NOT_NAMED = "a rule names the action"
 
 # Clauses with the place at which they count: 0 for denials and errors before 1, or rank and branch.
 _Ordered = list[tuple[tuple[int, int], Clause]]
@@ -54,9 +60,11 @@ class SectionFilter:
             for branch, found in zip(index.branches, searches, strict=True)
         ]
 
-    def filter(self, asked: FilterRequest) -> ObjectFilter:
-        """The filter of the objects that the question is about. Its tokens have to be filled."""
+    def filter(self, asked: FilterRequest, *, named: bool = False) -> ObjectFilter:
+        """The filter of the objects that the question is about. With `named` only rules that name the action allow."""
         request = asked.request
+        if request.identity is not None and not request.identity.active:
+            return no_objects(Reason.INACTIVE_SUBJECT)
         for token in self._section.context_tokens:
             problem = token_problem(request, token)
             if problem is not None:
@@ -64,13 +72,13 @@ class SectionFilter:
         company = request.company if asked.narrowed else None
         start = EVERYTHING if company is None else Path(company=values_of((company,)))
         try:
-            ordered, denied, _ = self._clauses(asked, start)
+            ordered, denied, _ = self._clauses(asked, start, named=named)
         except TooManyError as error:
             clause = Clause(True, start.company, conditions=(str(error),))
             return ObjectFilter(kind_of([clause], request.subject), (clause,), False, Reason.ALLOWED_BY_RULE)
         ordered.sort(key=lambda item: item[0])
         found = [clause for _, clause in ordered]
-        if self._allows_without_rule:
+        if self._allows_without_rule and not named:
             found.append(Clause(True, start.company))
         clauses, exact, left_out = simplify(found)
         kind = kind_of(clauses, request.subject)
@@ -83,6 +91,8 @@ class SectionFilter:
         request = asked.request
         if any(token_problem(request, token) is not None for token in self._section.context_tokens):
             return []
+        if request.identity is not None and not request.identity.active:
+            return []
         start = Path(company=values_of((request.company,))) if asked.narrowed else EVERYTHING
         try:
             _, _, ranks = self._clauses(asked, start)
@@ -90,13 +100,23 @@ class SectionFilter:
             return None
         return [self._index.row(rank) for rank in sorted(ranks)]
 
-    def _clauses(self, asked: FilterRequest, start: Path) -> tuple[_Ordered, bool, Collection[int]]:
+    def _clauses(
+        self, asked: FilterRequest, start: Path, *, named: bool = False
+    ) -> tuple[_Ordered, bool, Collection[int]]:
         """A clause for each way in which some rule can match some object, or fail; whether any rule denies; and the
         ranks of the rules that can do either."""
         snapshot, index = self._snapshot, self._index
         request = asked.request
         company = request.company if asked.narrowed else None
-        holdings = Holdings(snapshot.graphs, snapshot.tables, snapshot.link_searches, request.time, company)
+        holdings = Holdings(
+            snapshot.graphs,
+            snapshot.tables,
+            snapshot.link_searches,
+            request.time,
+            company,
+            request.identity,
+            self._section.directory,
+        )
         question = Question(request, self._section.evaluator, holdings, index.section.suffix)
         ordered: _Ordered = []
         denied = False
@@ -111,9 +131,14 @@ class SectionFilter:
                     denies = rank < denials or (effects is not None and effects[rank] != 0)
                     condition = residual_of.get(rank)
                     held, failed = ((path,), ()) if condition is None else conditions.explore(condition, path)
+                    unnamed = named and not denies and not self._section.names_action(index.row(rank), request.action)
                     for one in held:
                         place = (int(not denies), 0) if strict else (rank, number)
-                        ordered.append((place, Clause(not denies, *one)))
+                        if not unnamed:
+                            ordered.append((place, Clause(not denies, *one)))
+                        elif not strict:
+                            # Where the order of rules decides, it may stand before one that names the action.
+                            ordered.append((place, Clause(True, *one.given(_NOT_NAMED))))
                         matched.setdefault(rank, number)
                         denied = denied or denies
                     if failed:
@@ -123,7 +148,44 @@ class SectionFilter:
                             # Where an earlier alternative of the rule matches, this one is not asked.
                             one = one.given("the rule matches in no other way")  # noqa: PLW2901 - the same path
                         ordered.append(((0, 0) if strict else (rank, number), Clause(False, *one)))
+        for rule, held, failed in self._own_rules(question, start):
+            if named and rule.allow and rule.action != request.action:
+                held = []  # noqa: PLW2901 - what allows any action allows none by name
+            denied = denied or (bool(held) and not rule.allow)
+            ordered += [((int(rule.allow), 0), Clause(rule.allow, *one)) for one in held]
+            ordered += [((0, 0), Clause(False, *one)) for one in failed]
         return ordered, denied, failing.union(matched)
+
+    def _own_rules(self, question: Question, start: Path) -> Iterator[tuple[OwnRule, Paths, Paths]]:
+        """The rules of the identity alone that are about the type and the action: for which objects each holds, and for
+        which it fails."""
+        request, own = question.request, self._section.own
+        identity = request.identity
+        if own is None or identity is None or not own.concern(identity):
+            return
+        for entry in own.of(identity).entries:
+            rule = entry.rule
+            if rule.type not in (EVERY, request.type) or rule.action not in (EVERY, request.action):
+                continue
+            if not entry.counts(request.time):
+                continue
+            question.spend(1)
+            ids = values_of((rule.id,)) if entry.begin is None else prefix_of(entry.begin)
+            wanted = question.part_texts(False, "id", ids)
+            path: Path | None = start.narrowed("id", wanted) if wanted else None
+            if path is not None and rule.company != EVERY:
+                path = path.narrowed("company", values_of((rule.company,)))
+            if path is not None and rule.scope == "own":
+                path = path.narrowed("owner", values_of((request.subject,)))
+            if path is None:
+                continue
+            expr = own.reading(rule.when).expr if rule.when else TRUE
+            if expr is None:
+                yield rule, [], [path]
+            elif expr == TRUE:
+                yield rule, [path], []
+            else:
+                yield rule, *_explore(question, expr, may_fail(expr), path)
 
     def _reason(self, asked: FilterRequest, found: list[Clause], clauses: list[Clause], denied: bool) -> Reason:
         """Why the filter is as it is: why something passes, or why nothing does."""
@@ -151,14 +213,18 @@ class _Conditions:
         """On which of the path's objects the condition holds, and on which it fails."""
         found = self._explored.get((number, path))
         if found is None:
-            expr, question = self._residuals[number], self._question
-            question.spend(CONDITION_COST)
-            try:
-                failed = question.fails(expr, path) if number in self._fallible else []
-                found = (question.holds(expr, path), failed)
-            except TooManyPathsError:
-                text = write_expression(expr)
-                failed = [path.given(f"`{text}` cannot be evaluated")] if number in self._fallible else []
-                found = ([path.given(text)], failed)
+            found = _explore(self._question, self._residuals[number], number in self._fallible, path)
             self._explored[number, path] = found
         return found
+
+
+def _explore(question: Question, expr: Expr, fallible: bool, path: Path) -> tuple[Paths, Paths]:
+    """On which of a path's objects a condition holds, and on which it fails."""
+    question.spend(CONDITION_COST)
+    try:
+        failed = question.fails(expr, path) if fallible else []
+        return question.holds(expr, path), failed
+    except TooManyPathsError:
+        text = write_expression(expr)
+        failed = [path.given(f"`{text}` cannot be evaluated")] if fallible else []
+        return [path.given(text)], failed

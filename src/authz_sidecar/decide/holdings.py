@@ -9,9 +9,11 @@ from typing import NamedTuple
 
 from authz_sidecar.compile.roles import RoleGraph
 from authz_sidecar.compile.search import LinkSearch
+from authz_sidecar.decide.directory_links import DEFINITION, NO_LINKS, DirectoryLinks, Links
 from authz_sidecar.decide.roles import held_roles
 from authz_sidecar.model.patterns import compile_pattern, time_match
 from authz_sidecar.values import RuleTable
+from authz_sidecar.values.identity import Identity
 from authz_sidecar.values.texts import ANY, NOTHING, Texts, prefix_of, texts, values_of
 
 # Names that hold one role, and steps of one walk: past these, the answer is not worked out.
@@ -33,7 +35,7 @@ _ANYWHERE = Held(ANY, True)
 
 
 class Holdings:
-    """The holdings of one moment, remembered for one question."""
+    """The holdings of one moment, remembered for one question. Those of `identity` that `directory` reads count too."""
 
     def __init__(
         self,
@@ -42,12 +44,22 @@ class Holdings:
         searches: Mapping[str, LinkSearch],
         time: float,
         company: str | None,
+        identity: Identity | None = None,
+        directory: DirectoryLinks | None = None,
     ) -> None:
         self._graphs = graphs
         self._tables = tables
         self._searches = searches
         self._time = time
         self._company = company
+        self._identity = identity
+        self._directory = directory
+        self._subject = ""
+        # Role and domain of the links that the directory adds, in their order.
+        self._added: dict[tuple[str, str], None] = {}
+        if identity is not None and directory is not None:
+            self._subject = identity.id
+            self._added = dict.fromkeys(directory.pairs(identity, time))
         self._by_company: dict[tuple[str, str], dict[str, Held]] = {}
         self._in_domain: dict[tuple[str, str, str], dict[str, Held]] = {}
 
@@ -56,9 +68,16 @@ class Holdings:
         at = (definition, name, domain)
         found = self._in_domain.get(at)
         if found is None:
-            roles = held_roles(self._graphs[definition], name, domain, self._time)
+            roles = held_roles(self._graphs[definition], name, domain, self._time, self._more(definition, domain))
             found = self._in_domain[at] = dict.fromkeys(roles, _ANYWHERE)
         return found
+
+    def _more(self, definition: str, domain: str) -> Links:
+        """What the directory adds to the links of a definition in one domain."""
+        identity, directory = self._identity, self._directory
+        if not self._added or definition != DEFINITION or identity is None or directory is None:
+            return NO_LINKS
+        return Links(self._subject, directory.roles(identity, domain, self._time))
 
     def by_company(self, definition: str, name: str) -> dict[str, Held]:
         """The roles of `name`, itself included, each with the companies in which it holds the role."""
@@ -113,6 +132,12 @@ class Holdings:
                 if name not in known and self._holds_now(graph, place, name, wanted):
                     known.add(name)
                     waiting.append((name, place))
+            for added, place in self._added if definition == DEFINITION else ():
+                if added == wanted and inside in (None, place):
+                    known = found.setdefault(place, set())
+                    if self._subject not in known:
+                        known.add(self._subject)
+                        waiting.append((self._subject, place))
         return {place: frozenset(known) for place, known in found.items() if known}
 
     def _holds_now(self, graph: RoleGraph, domain: str, name: str, role: str) -> bool:
@@ -130,12 +155,16 @@ class Holdings:
         for row in search.find(name):
             if names[row] == name:
                 yield roles[row], domains[row]
+        if name == self._subject and graph.definition == DEFINITION:
+            yield from self._added
 
     def _plainly(self, graph: RoleGraph, name: str) -> dict[str, Held]:
         companies: dict[str, set[str]] = {}
         inheriting = graph.inheriting
         for role, domain in self._links(graph, name):
-            for one in held_roles(graph, role, domain, self._time) if role in inheriting else (role,):
+            further = role in inheriting or role == self._subject
+            more = self._more(graph.definition, domain)
+            for one in held_roles(graph, role, domain, self._time, more) if further else (role,):
                 companies.setdefault(one, set()).add(domain)
         found = {role: Held(values_of(places), True) for role, places in companies.items()}
         found[name] = _ANYWHERE
@@ -155,7 +184,8 @@ class Holdings:
                 sources += [pattern for pattern in graph.names.matching(current) if pattern != current]
             for source in sources:
                 for role, domain in self._links(graph, source):
-                    if self._holds_now(graph, domain, source, role):
+                    added = source == self._subject and (role, domain) in self._added
+                    if added or self._holds_now(graph, domain, source, role):
                         where = _domain_companies(graph, domain)
                         steps.append((role, companies.intersect(where.companies), exact and where.exact))
             for step in steps:

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from operator import attrgetter
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from authz_sidecar.compile.access import RoleAccess
 from authz_sidecar.compile.names import NameSet
 from authz_sidecar.compile.roles import RoleGraph
+from authz_sidecar.decide.directory_links import NO_LINKS, DirectoryLinks, Links
 from authz_sidecar.model.expression import Const, Token
 from authz_sidecar.model.patterns import compile_pattern, time_match
 from authz_sidecar.model.semantics import EvaluationError
@@ -20,8 +21,8 @@ MAX_CACHED = 32_768
 Roles = Callable[[Request], frozenset[str]]
 
 
-def next_roles(graph: RoleGraph, name: str, domain: str, time: float) -> Iterator[str]:
-    """The roles directly above `name` in `domain`, in the order of the policy."""
+def next_roles(graph: RoleGraph, name: str, domain: str, time: float, more: Links = NO_LINKS) -> Iterator[str]:
+    """The roles directly above `name` in `domain`, in the order of the policy, then those that the directory adds."""
     for place in _domains(graph, domain):
         held = graph.links.get(place)
         if held is None:
@@ -38,6 +39,8 @@ def next_roles(graph: RoleGraph, name: str, domain: str, time: float) -> Iterato
                         continue
                 yield role
     yield from graph.members.get(name, ())
+    if name == more.subject:
+        yield from more.roles
 
 
 def _domains(graph: RoleGraph, domain: str) -> list[str]:
@@ -46,19 +49,21 @@ def _domains(graph: RoleGraph, domain: str) -> list[str]:
     return [domain, *[pattern for pattern in graph.domains.matching(domain) if pattern != domain]]
 
 
-def held_roles(graph: RoleGraph, name: str, domain: str, time: float) -> frozenset[str]:
-    """All roles of `name` in `domain`, `name` itself included."""
+def held_roles(graph: RoleGraph, name: str, domain: str, time: float, more: Links = NO_LINKS) -> frozenset[str]:
+    """All roles of `name` in `domain`, `name` itself included. `more` is what the directory adds in this domain."""
     found = {name}
     waiting = [name]
     while waiting:
-        for role in next_roles(graph, waiting.pop(), domain, time):
+        for role in next_roles(graph, waiting.pop(), domain, time, more):
             if role not in found:
                 found.add(role)
                 waiting.append(role)
     return frozenset(found)
 
 
-def role_path(graph: RoleGraph, name: str, domain: str, time: float, target: str) -> tuple[str, ...]:
+def role_path(
+    graph: RoleGraph, name: str, domain: str, time: float, target: str, more: Links = NO_LINKS
+) -> tuple[str, ...]:
     """The shortest way from `name` to `target`, both included; empty when there is none."""
     before: dict[str, str] = {}
     waiting = [name]
@@ -68,7 +73,7 @@ def role_path(graph: RoleGraph, name: str, domain: str, time: float, target: str
             while path[-1] != name:
                 path.append(before[path[-1]])
             return tuple(reversed(path))
-        for role in next_roles(graph, current, domain, time):
+        for role in next_roles(graph, current, domain, time, more):
             if role != name and role not in before:
                 before[role] = current
                 waiting.append(role)
@@ -108,30 +113,48 @@ class RoleProbe:
     A name that no rule is about cannot lead to a rule, so most answers shrink to one role, and to none for a subject
     of another company. Whoever holds one role that inherits nothing, which is nearly everybody, is answered from the
     graph itself; longer closures are cached, within a bound, unless time matters.
+
+    `roles` answers requests whose subject no directory knows, `known` those with an identity, `of` both.
     """
 
-    __slots__ = ("_cache", "_domain", "_named", "_read_domain", "_read_name", "graph", "roles")
+    __slots__ = ("_cache", "_closures", "_directory", "_domain", "_named", "_read_domain", "_read_name", "graph",
+                 "known", "roles")  # fmt: skip
 
-    def __init__(self, graph: RoleGraph, access: RoleAccess, named: NameSet) -> None:
+    def __init__(
+        self, graph: RoleGraph, access: RoleAccess, named: NameSet, directory: DirectoryLinks | None = None
+    ) -> None:
         self.graph = graph
         self._named = named.quickest
         self._read_name = _reader(access.name)
         self._domain = access.domain
         self._read_domain = _reader(access.domain)
-        self._cache: dict[tuple[str, str], frozenset[str]] = {}
+        self._directory = directory
+        # By name and domain, and with what the directory adds; then by what is held in the directory alone.
+        self._cache: dict[tuple[object, ...], frozenset[str]] = {}
+        self._closures: dict[tuple[object, ...], frozenset[str]] = {}
         plain = graph.names is None and graph.domains is None and not graph.conditions and not graph.members
         if isinstance(access.domain, Token) and SOURCES[access.domain.name] != "company":
             plain = False
         self.roles: Roles = self._direct() if plain else self._walk
+        self.known: Roles = self.roles
+        if directory is not None:
+            of_subject = access.name == Token("sub")
+            self.known = self._direct_known(directory) if plain and of_subject else self._walk_known
+
+    def of(self, request: Request) -> frozenset[str]:
+        """The roles, whether or not a directory knows the subject."""
+        return self.roles(request) if request.identity is None else self.known(request)
 
     def all_roles(self, request: Request) -> frozenset[str]:
         """All roles, the name itself included."""
-        return held_roles(self.graph, self._read_name(request), self._read_domain(request), request.time)
+        domain = self._read_domain(request)
+        more = NO_LINKS if self._directory is None else self._directory.of(request, domain)
+        return held_roles(self.graph, self._read_name(request), domain, request.time, more)
 
-    def close(self) -> dict[tuple[str, str], frozenset[str]]:
-        """Let go of the closures that lead back here; gives the cache."""
-        self.roles = closed
-        return self._cache
+    def close(self) -> list[dict[Any, Any]]:
+        """Let go of the closures that lead back here; gives the caches."""
+        self.roles = self.known = closed
+        return [self._cache, self._closures]
 
     def _direct(self) -> Roles:
         read_name, walk, named = self._read_name, self._walk, self._named
@@ -155,16 +178,68 @@ class RoleProbe:
 
         return roles
 
+    def _direct_known(self, directory: DirectoryLinks) -> Roles:
+        """`_direct` for a subject whom the directory knows. The bundle says nothing of nearly all of them: what they
+        hold is then what others hold too, and is worked out once for all."""
+        walk, named, links = self._walk_known, self._named, self.graph.links.get
+        read_domain, odd_companies, closures = self._read_domain, directory.odd_companies.get, self._closures
+        # Without roles of roles it is the same in every domain but the platform's.
+        by_domain = bool(self.graph.inheriting)
+
+        def roles(request: Request) -> frozenset[str]:
+            domain, name = read_domain(request), request.subject
+            held, identity = links(domain), request.identity
+            if identity is None or identity.timed or name in named or (held is not None and name in held):
+                return walk(request)
+            company = odd_companies(domain, domain)
+            own = None if company is None else identity.roles.by_company.get(company)
+            if own is None:
+                return NOBODY
+            at = (own, domain) if by_domain else (own, not company)
+            found = closures.get(at)
+            if found is None:
+                found = self._closure(directory.of(request, domain), domain, request.time)
+                if len(closures) >= MAX_CACHED:
+                    closures.clear()
+                closures[at] = found
+            return found
+
+        return roles
+
     def _walk(self, request: Request) -> frozenset[str]:
         at = (self._read_name(request), self._read_domain(request))
         found = self._cache.get(at)
         if found is None:
             found = frozenset([role for role in held_roles(self.graph, *at, request.time) if role in self._named])
             if not self.graph.conditions:
-                if len(self._cache) >= MAX_CACHED:
-                    self._cache.clear()
-                self._cache[at] = found
+                self._remember(at, found)
         return found
+
+    def _walk_known(self, request: Request) -> frozenset[str]:
+        name, domain = self._read_name(request), self._read_domain(request)
+        more = NO_LINKS if self._directory is None else self._directory.of(request, domain)
+        if not more.roles:
+            return self.roles(request)
+        at = (name, domain, more)
+        found = self._cache.get(at)
+        if found is None:
+            held = held_roles(self.graph, name, domain, request.time, more)
+            found = frozenset([role for role in held if role in self._named])
+            if not self.graph.conditions:
+                self._remember(at, found)
+        return found
+
+    def _closure(self, more: Links, domain: str, time: float) -> frozenset[str]:
+        """The roles of a name of which nothing else is known than what the directory adds."""
+        if not more.roles:
+            return NOBODY
+        held = held_roles(self.graph, more.subject, domain, time, more)
+        return frozenset([role for role in held if role in self._named])
+
+    def _remember(self, at: tuple[object, ...], found: frozenset[str]) -> None:
+        if len(self._cache) >= MAX_CACHED:
+            self._cache.clear()
+        self._cache[at] = found
 
 
 NOBODY: frozenset[str] = frozenset()

@@ -12,7 +12,9 @@ from typing import Any
 from authz_sidecar.compile.access import RoleAccess
 from authz_sidecar.compile.snapshot import SectionIndex, Snapshot
 from authz_sidecar.decide.branch import NO_SET, ROLE_SET, Branch, OrderMattersError, find_ranks
+from authz_sidecar.decide.directory_links import DEFINITION, DirectoryLinks
 from authz_sidecar.decide.evaluate import Condition, Evaluator
+from authz_sidecar.decide.own_rules import OwnRules
 from authz_sidecar.decide.roles import RoleProbe, anyone, closed
 from authz_sidecar.decide.subjects import SubjectFacts
 from authz_sidecar.model.conf import Effect
@@ -52,11 +54,27 @@ def refuse(violation: Violation) -> Decision:
 class SectionDecider:
     """Decides on one section of the model with `decide`."""
 
-    def __init__(self, snapshot: Snapshot, index: SectionIndex, evaluator: Evaluator) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        index: SectionIndex,
+        evaluator: Evaluator,
+        directory: DirectoryLinks | None = None,
+    ) -> None:
         self.index = index
         self.evaluator = evaluator
+        self.directory = directory
+        # Plain Casbin bundles know no rules of identities in a directory.
+        in_yaml = snapshot.directory_rules.form != "casbin"
+        self.own = OwnRules(snapshot, index, evaluator, directory) if in_yaml else None
         self.context_tokens = tuple([token for token in index.section.tokens if token not in SOURCES])
         self._table = snapshot.tables[index.section.ptype]
+        self._action_fields = {
+            access.field
+            for branch in index.branches
+            for access in (*branch.plan.keys, *branch.plan.sets)
+            if not isinstance(access, RoleAccess) and access.token == "act"
+        }
         probes: dict[RoleAccess, RoleProbe] = {}
         self._branches: list[Branch] = []
         for branch in index.branches:
@@ -66,15 +84,27 @@ class SectionDecider:
                     branch_probes.append(None)
                     continue
                 if access not in probes:
-                    probes[access] = RoleProbe(snapshot.graphs[access.definition], access, index.names[access.field])
+                    graph, named = snapshot.graphs[access.definition], index.names[access.field]
+                    probes[access] = RoleProbe(
+                        graph, access, named, directory if access.definition == DEFINITION else None
+                    )
                 branch_probes.append(probes[access])
             self._branches.append(Branch(branch, evaluator, branch_probes))
-        self._subjects = SubjectFacts(index, probes)
+        self._subjects = SubjectFacts(index, probes, self.own)
         # What a subject gets whom the policy knows and no rule matches.
         self._no_match = DENIALS[Reason.NO_MATCHING_RULE]
         if index.section.effect is Effect.DENY_OVERRIDE and len(self._table):
             self._no_match = Decision(True, Reason.ALLOWED_WITHOUT_RULE)
-        plainly = self._one_table_decide() or self._plain_decide()
+        by_policy, known = self._by_policy(known=False), self._known_decide(self._by_policy(known=True))
+
+        def decide(request: Request) -> Decision:
+            return by_policy(request) if request.identity is None else known(request)
+
+        self.decide: Decide = decide
+
+    def _by_policy(self, *, known: bool) -> Decide:
+        """What the policy's own rules decide, for subjects whom a directory knows or for those whom none does."""
+        plainly = self._one_table_decide(known=known) or self._plain_decide(known=known)
 
         def in_order_if_need_be(request: Request) -> Decision:
             try:
@@ -83,16 +113,31 @@ class SectionDecider:
                 return self._decide_in_order(request)
 
         fallible = any(branch.fallible for branch in self._branches)
-        self.decide: Decide = in_order_if_need_be if fallible else plainly
+        return in_order_if_need_be if fallible else plainly
+
+    def _known_decide(self, by_policy: Decide) -> Decide:
+        """The decision for an identity: that of the policy's rules and of its own together."""
+        inactive, own = DENIALS[Reason.INACTIVE_SUBJECT], self.own
+
+        def decide(request: Request) -> Decision:
+            identity = request.identity
+            if identity is None or not identity.active:
+                return inactive
+            decision = by_policy(request)
+            return own.decide(request, decision) if own is not None and own.concern(identity) else decision
+
+        return decide
 
     def close(self) -> list[dict[Any, Any]]:
         """Cut the circles among the closures, so that all of them go with their last user; gives the caches. Deciding
         raises from now on."""
         self.decide = closed
         probes = {probe for branch in self._branches for probe in branch.probes if probe is not None}
-        return [*[probe.close() for probe in probes], *[branch.conditions for branch in self._branches]]
+        caches = [cache for probe in probes for cache in probe.close()]
+        caches += [branch.conditions for branch in self._branches]
+        return caches if self.own is None else [*caches, *self.own.close()]
 
-    def _one_table_decide(self) -> Decide | None:
+    def _one_table_decide(self, *, known: bool) -> Decide | None:
         """`_plain_decide` without its loops, for the RBAC families: one branch with one table, the subject's roles, and
         nothing left to evaluate. None for any other matcher."""
         branch = self._branches[0] if len(self._branches) == 1 else None
@@ -101,7 +146,8 @@ class SectionDecider:
         by_company, key, get, access, shape = branch.shapes[0]
         if access != ROLE_SET or not branch.of_subject or branch.only_probe is None:
             return None
-        suffix, roles, no_match = self.index.section.suffix, branch.only_probe.roles, self._no_match
+        roles = branch.only_probe.known if known else branch.only_probe.roles
+        suffix, no_match = self.index.section.suffix, self._no_match
         by_rank, without_rule, only_table = self._by_rank, self._without_rule, shape.table
 
         def decide(request: Request) -> Decision:
@@ -125,7 +171,7 @@ class SectionDecider:
 
         return decide
 
-    def _plain_decide(self) -> Decide:
+    def _plain_decide(self, *, known: bool) -> Decide:
         """The decision in one pass, candidates tried as they are found: no lists, and no calls but look-ups.
 
         It raises OrderMattersError on a candidate whose condition may fail.
@@ -138,7 +184,7 @@ class SectionDecider:
         no_match = self._no_match
         branches = [
             (
-                probe.roles if (probe := branch.only_probe) is not None else anyone,
+                anyone if (probe := branch.only_probe) is None else probe.known if known else probe.roles,
                 branch.decisive is not None and branch.decisive is probe,
                 branch.of_subject,
                 branch.guard,
@@ -159,12 +205,12 @@ class SectionDecider:
                     if problem is not None:
                         return refuse(problem)
             best = NO_RANK
-            known = False
+            is_known = False
             for roles, decisive, of_subject, guard, shapes, residual_of, condition, set_values in branches:
                 held = roles(request)
                 if (decisive and not held) or (guard is not None and not guard(request)):
                     continue
-                known = known or (decisive and of_subject)
+                is_known = is_known or (decisive and of_subject)
                 for by_company, key, get, access, shape in shapes:
                     if by_company:
                         table = get(request.company)
@@ -201,7 +247,7 @@ class SectionDecider:
                 if best < denials or (effects is not None and effects[best]):
                     return Decision(False, denied, row)
                 return Decision(True, allowed, row)
-            return no_match if known else without_rule(request)
+            return no_match if is_known else without_rule(request)
 
         return decide
 
@@ -275,6 +321,8 @@ class SectionDecider:
     def matching(self, request: Request) -> list[int]:
         """The rows of the rules that match, in deciding order; of rules that ask the same of a request only the first.
         A rule whose condition cannot be evaluated does not match."""
+        if request.identity is not None and not request.identity.active:
+            return []
         pending: list[tuple[int, int]] = []
         found: list[tuple[int, int]] = []
         for number, branch in enumerate(self._branches):
@@ -287,6 +335,14 @@ class SectionDecider:
                 if branch.condition(branch.residual_of[rank])(request):
                     ranks.add(rank)
         return [self.index.row(rank) for rank in sorted(ranks)]
+
+    def names_action(self, row: int, action: str) -> bool:
+        """Whether a rule allows and names an action, rather than any: a field that the matcher compares with the action
+        says just that."""
+        fields = self.index.section.fields
+        if "eft" in fields and self._table.columns[fields.index("eft")][row] != "allow":
+            return False
+        return any(self._table.columns[fields.index(field)][row] == action for field in self._action_fields)
 
     def _by_rank(self, rank: int) -> Decision:
         index = self.index

@@ -3,6 +3,7 @@
 from authz_sidecar.compile.access import RoleAccess
 from authz_sidecar.compile.names import NameSet
 from authz_sidecar.compile.snapshot import SectionIndex
+from authz_sidecar.decide.own_rules import OwnRules
 from authz_sidecar.decide.roles import RoleProbe
 from authz_sidecar.values import Reason, Request
 
@@ -18,10 +19,13 @@ class SubjectFacts:
         self,
         index: SectionIndex,
         probes: dict[RoleAccess, RoleProbe],
+        own: OwnRules | None = None,
     ) -> None:
+        self._own = own
         self._probes: list[RoleProbe] = []
         self._named: list[set[str] | NameSet] = []
         self._tells = bool(index.branches)
+        self._by_company = False
         for branch in index.branches:
             by_key = [access for access in branch.plan.keys if access.token == "sub"]
             by_role = branch.plan.subject_roles
@@ -35,6 +39,7 @@ class SubjectFacts:
                     self._tells = False
                 if probe not in self._probes:
                     self._probes.append(probe)
+                    self._by_company = self._by_company or probe.graph.has_domain
 
     def reason(self, request: Request) -> Reason:
         """The reason of a denial that no rule made."""
@@ -47,6 +52,11 @@ class SubjectFacts:
         for named in self._named:
             if subject in named:
                 return Reason.NO_MATCHING_RULE
+        if self._own is not None and self._own.knows(request):
+            return Reason.NO_MATCHING_RULE
+        if request.identity is not None:
+            # The directory knows the subject, whatever it holds.
+            return Reason.NO_ROLE_IN_COMPANY if self._by_company else Reason.NO_MATCHING_RULE
         for probe in self._probes:
             if subject in probe.graph.subjects:
                 return Reason.NO_ROLE_IN_COMPANY if probe.graph.has_domain else Reason.NO_MATCHING_RULE

@@ -49,7 +49,7 @@ def read_attribute(token: str, name: str) -> Getter:
             return attrgetter(name)
         return _from_map("object_attributes", name, "the object")
     if token == "sub":
-        return _from_map("subject_attributes", name, "the subject")
+        return _of_subject(name)
     value = read_token(token)
     return lambda request: member(value(request), name, f"`r.{token}`")
 
@@ -57,6 +57,17 @@ def read_attribute(token: str, name: str) -> Getter:
 def _from_map(part: str, name: str, what: str) -> Getter:
     read = attrgetter(part)
     return lambda request: member(read(request), name, what)
+
+
+def _of_subject(name: str) -> Getter:
+    """What the request says of its subject; what it does not say, the directory may know."""
+
+    def read(request: Request) -> Any:
+        if request.identity is not None and name not in request.subject_attributes:
+            return member(request.identity.attributes, name, "the subject")
+        return member(request.subject_attributes, name, "the subject")
+
+    return read
 
 
 def member(container: Any, name: str, what: str) -> Any:

@@ -53,6 +53,7 @@ CODES: dict[str, str] = {
     "field-type": "a field holds a value of another type than it takes",
     "field-value": "a field holds a value that it does not take",
     "manifest-missing": "a YAML bundle has no `manifest.yaml`",
+    "manifest-identities": "what the manifest says about identities contradicts itself or the roles",
     "manifest-casbin": "a matching function or link condition of the manifest does not fit the model",
     "model-standard": "the `model.conf` of a YAML bundle is not the standard model",
     "model-extended": "a grant needs the extended form of the standard model",
@@ -124,6 +125,8 @@ CODES: dict[str, str] = {
     "unused-ignore": "a comment silences a finding that is not there",
     # identities files
     "json-syntax": "a line of an identities file does not parse as JSON",
+    # directories
+    "orphaned-role": "identities of the directory hold a role that the bundle does not have, or not there",
     # gates
     "gate-violation": "the policies break a gate of `gates.yaml`, or cannot be shown to keep it",
 }

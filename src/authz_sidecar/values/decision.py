@@ -20,6 +20,19 @@ class Reason(enum.IntEnum):
     NO_POLICY = 8
     # Only under `e = !some(where (p.eft == deny))`, which allows whatever no rule denies.
     ALLOWED_WITHOUT_RULE = 9
+    # The identity is switched off.
+    INACTIVE_SUBJECT = 10
+    # No credential, or not this one: which of the two is told to nobody.
+    INVALID_CREDENTIAL = 11
+    CREDENTIAL_EXPIRED = 12
+    CREDENTIAL_REVOKED = 13
+    CREDENTIAL_INACTIVE = 14
+    # The directory has not been seen for so long that credentials are not to be trusted.
+    STALE_DIRECTORY = 15
+    # `on_behalf_of` by somebody who may not act for that user there.
+    IMPERSONATION_NOT_ALLOWED = 16
+    # The object's company is none of those that this sidecar holds.
+    COMPANY_NOT_HELD = 17
 
     @property
     def label(self) -> str:
@@ -31,13 +44,16 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     """The answer to one request.
 
     `rule` is the index of the deciding rule in the snapshot's rule table (-1: none decided);
-    `detail` is a sentence for an operator, set with EVALUATION_ERROR and INVALID_REQUEST.
+    `detail` is a sentence for an operator, set with EVALUATION_ERROR and INVALID_REQUEST. `source` names the record of
+    the directory that decided, where that was no rule of the policy: `grant:ID`, `share:ID`, `flag:NAME` or
+    `kind:NAME`.
     """
 
     allowed: bool
     reason: Reason
     rule: int = -1
     detail: str = ""
+    source: str = ""
 
 
 class NearMiss(msgspec.Struct, frozen=True):

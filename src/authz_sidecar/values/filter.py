@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from authz_sidecar.values.decision import Reason
+from authz_sidecar.values.identity import Identity
 from authz_sidecar.values.request import EMPTY, Request, Violation, build_request
 from authz_sidecar.values.texts import ANY, Texts
 
@@ -32,6 +33,7 @@ def build_filter_request(
     context: Mapping[str, Any] = EMPTY,
     time: float = 0.0,
     section: str = "",
+    identity: Identity | None = None,
 ) -> tuple[FilterRequest | None, tuple[Violation, ...]]:
     """A checked question, or None with every violation of the limits, which are those of `build_request`.
 
@@ -46,6 +48,7 @@ def build_filter_request(
         context=context,
         time=time,
         section=section,
+        identity=identity,
     )
     named = [
         Violation(found.field.removeprefix("object."), found.description.removeprefix("object."))

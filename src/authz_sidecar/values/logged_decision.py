@@ -59,7 +59,9 @@ class LoggedDecision(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, 
         ),
     ]
     decision_id: Annotated[str, Meta(description="As in the answer; unique over processes and restarts.")]
-    subject: Annotated[str, Meta(description="The identity that asked.")] = ""
+    subject: Annotated[
+        str, Meta(description="The identity that was decided for; empty where a credential stood for nobody.")
+    ] = ""
     action: Annotated[str, Meta(description="What it wanted to do.")] = ""
     object: LoggedObject = LoggedObject()
     allowed: Annotated[bool, Meta(description="The answer; of a `filter` whether any object may pass.")]
@@ -75,6 +77,21 @@ class LoggedDecision(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, 
     directory_revision: Annotated[int, Meta(description="The revision of the directory of identities.", ge=0)] = 0
     rule: Annotated[str, Meta(description="The deciding rule's file, line and column.")] = ""
     role: Annotated[str, Meta(description="Whom the deciding rule is for: a role, or the identity itself.")] = ""
+    source: Annotated[
+        str,
+        Meta(
+            description="The record of the directory that decided, where no rule of the policy did: `grant:ID`, "
+            "`share:ID`, `flag:NAME` or `kind:NAME`."
+        ),
+    ] = ""
+    actor: Annotated[str, Meta(description="The service account that asked on behalf of the subject.")] = ""
+    credential: Annotated[
+        str,
+        Meta(
+            description="The credential that the caller showed, without its secret: `key:ID`, `token:ID` or "
+            "`jwt:ISSUER`."
+        ),
+    ] = ""
     call_id: Annotated[str, Meta(description="The caller's name of the call (`x-request-id`).")] = ""
     section: Annotated[str, Meta(description="Which of a model's numbered sections decided.")] = ""
     subject_attributes: Mapping[str, Any] | None = None

@@ -5,6 +5,8 @@ from typing import Any
 
 import msgspec
 
+from authz_sidecar.values.identity import Identity
+
 MAX_VALUE_BYTES = 1024
 MAX_ATTRIBUTE_DEPTH = 16
 MAX_ATTRIBUTE_NODES = 4096
@@ -42,7 +44,8 @@ class Request(msgspec.Struct, frozen=True):
     Build it with `build_request`, which checks the limits. `object` is the Casbin object name, `type:id`, or
     only the part that is set. `company` is the domain. Attributes and context hold JSON values. `time` is
     seconds since 1970-01-01 UTC, for conditions that depend on it. `section` selects the numbered sections
-    of a plain Casbin model: "" for `r/p/e/m`, "2" for `r2/p2/e2/m2`.
+    of a plain Casbin model: "" for `r/p/e/m`, "2" for `r2/p2/e2/m2`. `identity` is what the directory knows of the
+    subject, whose id it then has; None without a directory, or for somebody whom it does not know.
     """
 
     subject: str
@@ -57,6 +60,7 @@ class Request(msgspec.Struct, frozen=True):
     context: Mapping[str, Any] = EMPTY
     time: float = 0.0
     section: str = ""
+    identity: Identity | None = None
 
 
 def value_problem(value: str) -> str:
@@ -83,7 +87,7 @@ def value_problem(value: str) -> str:
     return ""
 
 
-def _attribute_problem(root: Mapping[str, Any]) -> str:
+def attribute_problem(root: Mapping[str, Any]) -> str:
     """Why a map of attributes is refused, or "": depth, count and size are bounded."""
     nodes = size = 0
     level: list[Any] = [root]
@@ -110,7 +114,15 @@ def _attribute_problem(root: Mapping[str, Any]) -> str:
 
 
 def plain_request(
-    subject: str, action: str, type: str, id: str, company: str, owner: str, section: str, time: float
+    subject: str,
+    action: str,
+    type: str,
+    id: str,
+    company: str,
+    owner: str,
+    section: str,
+    time: float,
+    identity: Identity | None = None,
 ) -> Request | None:
     """A checked request without attributes, if one look at all its values together shows that they keep the limits, as
     short printable ASCII does: nearly every request. None says nothing: `build_request` decides."""
@@ -127,7 +139,7 @@ def plain_request(
     ):
         return None
     name = f"{type}:{id}" if type and id else type or id
-    return Request(subject, action, type, id, company, owner, name, EMPTY, EMPTY, EMPTY, time, section)
+    return Request(subject, action, type, id, company, owner, name, EMPTY, EMPTY, EMPTY, time, section, identity)
 
 
 def build_request(
@@ -143,13 +155,14 @@ def build_request(
     context: Mapping[str, Any] = EMPTY,
     time: float = 0.0,
     section: str = "",
+    identity: Identity | None = None,
 ) -> tuple[Request | None, tuple[Violation, ...]]:
     """A checked request, or None with every violation of the limits.
 
     Values are data and compared byte for byte: a `*` in one matches only a policy value that says so.
     """
     if not (subject_attributes or object_attributes or context):
-        plain = plain_request(subject, action, type, id, company, owner, section, time)
+        plain = plain_request(subject, action, type, id, company, owner, section, time, identity)
         if plain is not None:
             return plain, ()
     violations = _violations(
@@ -172,6 +185,7 @@ def build_request(
             context,
             time,
             section,
+            identity,
         ),
         (),
     )
@@ -223,7 +237,7 @@ def _violations(
         ("context", context),
     ):
         if attributes:
-            problem = _attribute_problem(attributes)
+            problem = attribute_problem(attributes)
             if problem:
                 refuse(field, problem)
     return tuple(violations)
