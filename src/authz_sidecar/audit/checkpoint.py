@@ -1,0 +1,222 @@
+"""Checkpoints: signed statements that the audit had so many records, the last with that hash, at that time.
+
+A checkpoint's text is JSON, and what is signed is that text as it is. Its document is one line: the text as a JSON
+string, the id of the key, and the signature in base64, so that `jq -j .checkpoint` gives the signed bytes to any tool.
+Documents are lines of a file outside the store, the oldest first, and rows of the table `checkpoints`.
+
+A `sealed` checkpoint stands for the records up to it, which retention removes. One with `restored_from` says that the
+store was set back: what earlier checkpoints of the file say of records after that place holds no longer.
+"""
+
+import base64
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from authz_sidecar.audit.chain import HASH_LENGTH
+from authz_sidecar.audit.signing import PublicKey, SigningKey
+
+TYPE: Final = "authz-sidecar audit checkpoint"
+VERSION: Final = 1
+# A document is some 500 bytes.
+MOST_DOCUMENT_BYTES: Final = 1 << 13
+
+
+class CheckpointError(Exception):
+    """A checkpoint that cannot be read, trusted or written: `message` and what to do, `help`."""
+
+    def __init__(self, message: str, help: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.help = help
+
+
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """The audit ended with the record `sequence` (0: none yet), which has `hash`, at `time`.
+
+    `time` is in seconds since 1970-01-01 UTC. `epoch` is that of the store, for people: the hash alone ties the
+    checkpoint to a chain.
+    """
+
+    sequence: int
+    hash: bytes
+    time: float
+    epoch: str = ""
+    sealed: bool = False
+    restored_from: int | None = None
+
+
+class SignedCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """A checkpoint and who signed it. `is_signed_by` says whether that is so."""
+
+    checkpoint: Checkpoint
+    key: str
+    text: bytes
+    signature: bytes
+    document: str
+
+    def is_signed_by(self, keys: Sequence[PublicKey]) -> bool:
+        """Whether one of `keys` is the one named and has signed the text."""
+        return any(key.id == self.key and key.accepts(self.signature, self.text) for key in keys)
+
+
+class _Text(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    type: str
+    v: int
+    sequence: int
+    hash: str
+    time: float
+    epoch: str = ""
+    sealed: bool = False
+    restored_from: int | None = None
+
+
+class _Document(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    checkpoint: str
+    key: str
+    signature: str
+
+
+_READ_TEXT = msgspec.json.Decoder(_Text)
+_READ_DOCUMENT = msgspec.json.Decoder(_Document)
+
+
+def sign_checkpoint(checkpoint: Checkpoint, key: SigningKey) -> SignedCheckpoint:
+    """The checkpoint with a signature."""
+    fields = {
+        "type": TYPE,
+        "v": VERSION,
+        "sequence": checkpoint.sequence,
+        "hash": checkpoint.hash.hex(),
+        "time": checkpoint.time,
+        "epoch": checkpoint.epoch,
+        "sealed": checkpoint.sealed,
+        "restored_from": checkpoint.restored_from,
+    }
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    signature = key.sign(text.encode())
+    document = {"checkpoint": text, "key": key.public.id, "signature": base64.b64encode(signature).decode()}
+    return SignedCheckpoint(
+        checkpoint=checkpoint,
+        key=key.public.id,
+        text=text.encode(),
+        signature=signature,
+        document=json.dumps(document, separators=(",", ":")),
+    )
+
+
+def read_checkpoint(document: str | bytes) -> SignedCheckpoint:
+    """The checkpoint in a document, whose signature is not checked here; raises CheckpointError."""
+    try:
+        found = _READ_DOCUMENT.decode(document)
+        text = _READ_TEXT.decode(found.checkpoint)
+        hash = bytes.fromhex(text.hash)
+        signature = base64.b64decode(found.signature, validate=True)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError("it is not a checkpoint") from error
+    if text.type != TYPE or len(hash) != HASH_LENGTH or text.sequence < 0:
+        raise CheckpointError("it is not a checkpoint")
+    if text.v != VERSION:
+        raise CheckpointError(f"it is a checkpoint of version {text.v}, and this sidecar reads version {VERSION}")
+    checkpoint = Checkpoint(
+        sequence=text.sequence,
+        hash=hash,
+        time=text.time,
+        epoch=text.epoch,
+        sealed=text.sealed,
+        restored_from=text.restored_from,
+    )
+    plain = document if isinstance(document, str) else document.decode()
+    return SignedCheckpoint(
+        checkpoint=checkpoint, key=found.key, text=found.checkpoint.encode(), signature=signature, document=plain
+    )
+
+
+class CheckpointFile:
+    """The file of documents, outside the store. Several processes may append to it at once."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """The lines that are whole, each with its number from 1; none where there is no file. Raises CheckpointError.
+
+        A last line without its end was never acknowledged, and the next to write removes it.
+        """
+        try:
+            with self.path.open("rb") as stream:
+                number = 0
+                while line := stream.readline(MOST_DOCUMENT_BYTES):
+                    number += 1
+                    if line.endswith(b"\n"):
+                        yield number, line.strip()
+                    elif len(line) == MOST_DOCUMENT_BYTES:
+                        raise CheckpointError(f"line {number} of `{self.path}` is too long for a checkpoint")
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise CheckpointError(f"`{self.path}` cannot be read: {_cause(error)}", "name a file") from error
+
+    def last(self) -> SignedCheckpoint | None:
+        """The last document; None where there is none. Raises CheckpointError."""
+        try:
+            with self.path.open("rb") as stream:
+                end = stream.seek(0, os.SEEK_END)
+                stream.seek(max(0, end - 2 * MOST_DOCUMENT_BYTES))
+                lines = stream.read().split(b"\n")
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise CheckpointError(f"`{self.path}` cannot be read: {_cause(error)}", "name a file") from error
+        whole = [line for line in lines[:-1] if line.strip()]
+        if not whole:
+            return None
+        try:
+            return read_checkpoint(whole[-1])
+        except CheckpointError as error:
+            raise CheckpointError(f"the last line of `{self.path}`: {error.message}", "name another file") from error
+
+    def append(self, signed: SignedCheckpoint) -> None:
+        """Add a document durably; raises CheckpointError, and then the file is as it was."""
+        line = signed.document.encode() + b"\n"
+        try:
+            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        except OSError as error:
+            raise self._unwritten(error) from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            end = _whole_lines(handle)
+            os.ftruncate(handle, end)
+            try:
+                if os.write(handle, line) != len(line):
+                    raise OSError("it was written in part")
+                os.fsync(handle)
+            except OSError:
+                os.ftruncate(handle, end)
+                raise
+        except OSError as error:
+            raise self._unwritten(error) from error
+        finally:
+            os.close(handle)
+
+    def _unwritten(self, error: OSError) -> CheckpointError:
+        help = "name a file in a directory that may be written, outside the store"
+        return CheckpointError(f"`{self.path}` cannot be written: {_cause(error)}", help)
+
+
+def _whole_lines(handle: int) -> int:
+    """How many bytes of the file are whole lines."""
+    end = os.fstat(handle).st_size
+    tail = os.pread(handle, MOST_DOCUMENT_BYTES, max(0, end - MOST_DOCUMENT_BYTES))
+    if not tail or tail.endswith(b"\n"):
+        return end
+    return end - len(tail) + tail.rfind(b"\n") + 1
+
+
+def _cause(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

@@ -1,0 +1,68 @@
+"""The audit as a file: JSON lines, or CSV for a spreadsheet.
+
+JSON lines are the audit's own lines, unchanged: the SHA-256 of each is what `previous` says in the next, so a whole
+export can be verified without this program. CSV has a column a field.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from authz_sidecar.audit.reading import Entry
+from authz_sidecar.audit.record import AuditRecord
+
+FIELDS: Final = (*AuditRecord.__struct_fields__, "hash")
+# What a spreadsheet would run, or take for more than text (OWASP, CSV injection), the full-width forms too. A cell that
+# begins with an apostrophe gets one more, so that taking one away always gives what was written.
+_ACTING: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20", "'")
+
+
+def json_lines(entries: Iterable[Entry]) -> Iterator[str]:
+    """Each record's line, without its end."""
+    for entry in entries:
+        yield entry.text
+
+
+def csv_lines(entries: Iterable[Entry]) -> Iterator[str]:
+    """A line of names, then one for each record, as RFC 4180 has it: each with its end, all cells in quotes."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
+
+    def line(cells: Iterable[str]) -> str:
+        writer.writerow(cells)
+        written = buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
+        return written
+
+    yield line(FIELDS)
+    for entry in entries:
+        cells = [_cell(name, getattr(entry.record, name)) for name in AuditRecord.__struct_fields__]
+        yield line([*map(escape_cell, cells), entry.hash.hex()])
+
+
+def escape_cell(text: str) -> str:
+    """A cell that a spreadsheet takes for text, whatever it begins with: where it would not, an apostrophe comes first
+    (OWASP, CSV injection)."""
+    return f"'{text}" if text.startswith(_ACTING) else text
+
+
+def time_text(seconds: float) -> str:
+    """A time in UTC by RFC 3339, to the microsecond; a number that is none stays as it is."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    except (ValueError, OverflowError, OSError):
+        return repr(seconds)
+
+
+def _cell(name: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if name == "time":
+        return time_text(value)
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
