@@ -1,0 +1,47 @@
+"""The file in which an API key is handed over, at the one moment at which its secret is known: CSV or JSON.
+
+Both have the names `key_id`, `name`, `identity`, `secret` and `expires` (RFC 3339, UTC; empty for never). `secret` is
+the whole text that callers send. Stored format: fields may be added at the end.
+"""
+
+import csv
+import io
+import json
+from datetime import UTC, datetime
+
+from authz_sidecar.directory.records import Issued, KeyRecord
+
+FIELDS = ("key_id", "name", "identity", "secret", "expires")
+# A spreadsheet would run a cell that begins so as a formula (OWASP, CSV injection).
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def key_csv(issued: Issued) -> str:
+    """One line of names and one of values (RFC 4180). A value that a spreadsheet would run has an apostrophe before
+    it."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow(FIELDS)
+    writer.writerow([_cell(value) for value in _values(issued).values()])
+    return text.getvalue()
+
+
+def key_json(issued: Issued) -> str:
+    """One JSON object and a line feed."""
+    return json.dumps(_values(issued), ensure_ascii=False, indent=2) + "\n"
+
+
+def _values(issued: Issued) -> dict[str, str]:
+    key = issued.record
+    if not isinstance(key, KeyRecord) or not issued.secret:
+        raise ValueError("the secret of a key is known when it is made, and never again")
+    expires = "" if key.expires_at is None else _rfc3339(key.expires_at)
+    return dict(zip(FIELDS, (key.id, key.name, key.identity, issued.secret, expires), strict=True))
+
+
+def _cell(value: str) -> str:
+    return f"'{value}" if value.startswith(_FORMULAS) else value
+
+
+def _rfc3339(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,153 @@
+"""The store of a directory: consistent reads, and changes that are whole, durable and in one order.
+
+What a store promises on both databases: a change that was acknowledged survives the loss of the process and of power;
+one that was not leaves nothing behind; readers see whole revisions. Every wait ends, in DirectoryError(UNAVAILABLE).
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine
+
+from authz_sidecar.directory import migration, postgresql, sqlite_file
+from authz_sidecar.directory.change import Change, State, read_state
+from authz_sidecar.directory.errors import DirectoryError, Fault
+from authz_sidecar.directory.faults import told
+from authz_sidecar.directory.place import POSTGRESQL, SQLITE, Place, parse_place
+from authz_sidecar.directory.records import Actor
+
+__all__ = ["Change", "State", "Store"]
+
+CHANGE_SECONDS = 10.0
+"""How long a change waits for the others of its process."""
+
+
+class Store:
+    """An open store. Its methods may be called from any thread, but no thread begins a change inside another.
+
+    `dialect` is `sqlite` or `postgresql`; `shown` names the store without a password; `path` is the file of SQLite,
+    None in PostgreSQL. `engine` is for those who need connections of another kind, such as listeners and backups.
+    """
+
+    def __init__(self, place: Place, engine: Engine) -> None:
+        self.dialect = place.dialect
+        self.shown = place.shown
+        self.path: Path | None = place.path
+        self.engine = engine
+        self._file = None if place.path is None else sqlite_file.file_identity(place.path, place.shown)
+        # SQLite's own waiting is by turns of up to 100 ms; threads of one process need not wait like that.
+        self._changing = threading.Lock()
+        self._reopening = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"Store({self.shown!r})"
+
+    @classmethod
+    def open(cls, url: str, *, migrate: bool = True, check: bool = True) -> "Store":
+        """Open the store at `url`: a path, `sqlite:///PATH` or `postgresql://USER@HOST/DATABASE`.
+
+        With `migrate` a store that is not there yet is made in SQLite, given its tables in PostgreSQL, and an older one
+        is brought to this release's; without, one that has other tables is refused. With `check` the whole file of
+        SQLite is read for damage: leave it out where another process of the same sidecar has just done so.
+
+        Raises DirectoryError: INVALID for a URL that is none, CORRUPT for content that is not ours or damaged,
+        PRECONDITION for a store of a later release, UNAVAILABLE where it cannot be reached, read or written.
+        """
+        place = parse_place(url)
+        engine = _open_engine(place, make=migrate, check=check)
+        try:
+            if migrate:
+                migration.bring_forward(engine, place.shown)
+            with told(place.shown), engine.connect() as connection:
+                if migration.check_schema(connection, place.shown) < migration.SCHEMA:
+                    raise DirectoryError(
+                        Fault.PRECONDITION,
+                        f"the store `{place.shown}` does not have the tables of this release",
+                        "bring it forward: `authz-sidecar directory migrate`",
+                    )
+                read_state(connection, place.shown)
+            return cls(place, engine)
+        except BaseException:
+            engine.dispose()
+            raise
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection that reads one snapshot: whole revisions, whatever is changed meanwhile. It writes nothing."""
+        self._follow_file()
+        with told(self.shown), self.engine.connect() as connection:
+            if self.dialect == POSTGRESQL:
+                connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            with connection.begin():
+                yield connection
+
+    def state(self) -> State:
+        """Where the directory stands."""
+        with self.read() as connection:
+            return read_state(connection, self.shown)
+
+    @contextmanager
+    def change(self, actor: Actor, now: float) -> Iterator[Change]:
+        """A change by `actor` at `now` (seconds since 1970-01-01 UTC). It is committed, with its audit, when the block
+        ends without an exception, and undone otherwise.
+
+        Raises DirectoryError(UNAVAILABLE) where it cannot be, also when it is not known whether it was: the connection
+        was lost while it was committed.
+        """
+        self._follow_file()
+        if not self._changing.acquire(timeout=CHANGE_SECONDS):
+            raise DirectoryError(
+                Fault.UNAVAILABLE,
+                f"too many wait to change the store `{self.shown}`",
+                "try again; a create under an idempotency key does not happen twice",
+                retry_after=1.0,
+            )
+        try:
+            with told(self.shown), self.engine.connect() as connection:
+                if self.dialect == SQLITE:
+                    connection.execution_options(**{sqlite_file.IMMEDIATE: True})
+                # Each statement reads what was committed before it, and `state` is held: what is read stays so.
+                with connection.begin():
+                    change = Change(connection, self.shown, actor, now)
+                    yield change
+                    change.finish()
+        finally:
+            self._changing.release()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+    def _follow_file(self) -> None:
+        """Where the file of SQLite was replaced, as by a restore, leave the old one: what is written there is lost."""
+        if self.path is None:
+            return
+        found = sqlite_file.file_identity(self.path, self.shown)
+        if found == self._file:
+            return
+        with self._reopening:
+            if found != self._file:
+                sqlite_file.check_header(self.path, self.shown)
+                self.engine.dispose()
+                with told(self.shown), self.engine.connect() as connection:
+                    migration.check_schema(connection, self.shown)
+                self._file = found
+
+
+def _open_engine(place: Place, *, make: bool, check: bool) -> Engine:
+    path, shown = place.path, place.shown
+    if path is None:
+        return postgresql.open_engine(place)
+    if make and not path.exists():
+        sqlite_file.make_file(path, shown, lambda engine: migration.bring_forward(engine, shown))
+    sqlite_file.check_header(path, shown)
+    engine = sqlite_file.open_engine(path)
+    try:
+        if check:
+            sqlite_file.check_content(engine, shown)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
