@@ -2,9 +2,10 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from authz_sidecar._proto.authz.v1 import check_pb2
-from authz_sidecar.engine import Answer
+from authz_sidecar.engine import Answer, Asker
 from authz_sidecar.transports.grpc.encoding import MAX_KEPT, AnswerEncoder, varint
 from authz_sidecar.values import Decision, Reason, Violation
 
@@ -12,12 +13,16 @@ from authz_sidecar.values import Decision, Reason, Violation
 texts = st.text(max_size=20) | st.builds(str.__mul__, st.sampled_from("aé漢"), st.integers(100, 3000))
 # Ids are ours, and short.
 ids = st.text(st.characters(codec="ascii"), max_size=300)
+askers = st.builds(
+    Asker, texts, st.none(), st.integers(0, 2**64 - 1), named=st.booleans(), credential=texts, actor=texts
+).map(lambda asker: asker if asker.named else replace(asker, actor=""))
 answers = st.builds(
     Answer,
     st.builds(Decision, st.booleans(), st.sampled_from(Reason)),
     texts,
     st.integers(0, 2**64 - 1),
     ids,
+    st.none() | askers,
 )
 violations = st.lists(st.builds(Violation, st.just("field"), texts), max_size=4).map(tuple)
 items = st.tuples(answers, violations)
@@ -25,6 +30,7 @@ items = st.tuples(answers, violations)
 
 def message_of(answer: Answer, found: tuple[Violation, ...] = ()) -> check_pb2.CheckResponse:
     """The message that says the same."""
+    asker = answer.asker
     return check_pb2.CheckResponse(
         allowed=answer.decision.allowed,
         reason=check_pb2.Reason.Value(f"REASON_{answer.decision.reason.name}"),
@@ -32,6 +38,8 @@ def message_of(answer: Answer, found: tuple[Violation, ...] = ()) -> check_pb2.C
         directory_revision=answer.directory_revision,
         decision_id=answer.decision_id,
         violations=[violation.description for violation in found],
+        subject=asker.subject if asker is not None and asker.named else "",
+        actor=asker.actor if asker is not None else "",
     )
 
 

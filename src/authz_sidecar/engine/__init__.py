@@ -4,17 +4,23 @@ It holds the one decider that is current, replaces it in one assignment, and nam
 wire format and does no I/O.
 """
 
+from authz_sidecar.engine.asking import Asker, Identities
 from authz_sidecar.engine.counts import Counts
-from authz_sidecar.engine.engine import Answer, Engine, FilterAnswer, Observer, ServedPolicy
-from authz_sidecar.engine.status import PolicyStatus, Refusal
+from authz_sidecar.engine.engine import Answer, Engine, FilterAnswer, Observer, ServedPolicy, UnwitnessedError, Witness
+from authz_sidecar.engine.status import DirectoryStatus, PolicyStatus, Refusal
 
 __all__ = [
     "Answer",
+    "Asker",
     "Counts",
+    "DirectoryStatus",
     "Engine",
     "FilterAnswer",
+    "Identities",
     "Observer",
     "PolicyStatus",
     "Refusal",
     "ServedPolicy",
+    "UnwitnessedError",
+    "Witness",
 ]

@@ -10,8 +10,26 @@ from authz_sidecar.values import Reason
 SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 # Checks in a batch:
 CHECKS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
+# From a change of the directory to the moment at which decisions are made by it, in seconds:
+LAG_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0)
 # What became of a decision when a candidate policy made it, too:
 SHADOW_OUTCOMES = ("same", "newly_allowed", "newly_denied", "error")
+# What became of a credential:
+AUTHENTICATED = "authenticated"
+AUTHENTICATIONS = (
+    AUTHENTICATED,
+    *(
+        reason.label
+        for reason in (
+            Reason.INACTIVE_SUBJECT,
+            Reason.INVALID_CREDENTIAL,
+            Reason.CREDENTIAL_EXPIRED,
+            Reason.CREDENTIAL_REVOKED,
+            Reason.CREDENTIAL_INACTIVE,
+            Reason.STALE_DIRECTORY,
+        )
+    ),
+)
 
 
 class Histogram(msgspec.Struct):
@@ -65,8 +83,9 @@ class Counts(msgspec.Struct):
 
     `decisions[reason]` are answers by reason; `refused[limit]` calls refused at a limit; `in_flight` is the number of
     accepted calls that have not ended. `logged` and `log_dropped` are decisions that were written to the decision log,
-    and that should have been; `shadow` are decisions of the candidate by how they compare, and `shadow_dropped` those
-    that it had no time for.
+    and that should have been; `authentications[outcome]` are credentials by what they were found to be, and
+    `directory_lag` is how long changes of the directory took to get here. `shadow` are decisions of the candidate by
+    how they compare, and `shadow_dropped` those that it had no time for.
     """
 
     decisions: list[int] = msgspec.field(default_factory=lambda: [0] * (max(Reason) + 1))
@@ -76,6 +95,8 @@ class Counts(msgspec.Struct):
     in_flight: int = 0
     logged: int = 0
     log_dropped: int = 0
+    authentications: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(AUTHENTICATIONS, 0))
+    directory_lag: Histogram = msgspec.field(default_factory=lambda: Histogram.of(LAG_SECONDS))
     shadow: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(SHADOW_OUTCOMES, 0))
     shadow_dropped: int = 0
 
@@ -98,6 +119,9 @@ class Counts(msgspec.Struct):
         self.in_flight += other.in_flight
         self.logged += other.logged
         self.log_dropped += other.log_dropped
+        for outcome, number in other.authentications.items():
+            self.authentications[outcome] = self.authentications.get(outcome, 0) + number
+        self.directory_lag.add(other.directory_lag)
         for outcome, number in other.shadow.items():
             self.shadow[outcome] = self.shadow.get(outcome, 0) + number
         self.shadow_dropped += other.shadow_dropped

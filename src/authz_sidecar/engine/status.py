@@ -1,5 +1,8 @@
 """What is served, and what was refused: the facts behind `/readyz`, the policy's metrics and the log."""
 
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
 import msgspec
 
 OUTCOMES = ("loaded", "renamed", "refused", "failed")
@@ -81,6 +84,44 @@ class PolicyStatus(msgspec.Struct):
             return serving
         refused = self.refused.policy_version or "a bundle that cannot be read"
         return f"{serving}, refused {refused} because {self.refused.why}"
+
+
+class DirectoryStatus(msgspec.Struct):
+    """The directory of identities that decisions know: of one process, or of the one that lags most.
+
+    `staleness` is for how many seconds its store has not been seen, past `max_staleness` of which the sidecar is not
+    ready (0: it stays so); `problem` is why the newest look failed ("" if it did not). `identities` and `credentials`
+    are how many are held, `waiting` records that are still to be written to the audit.
+    """
+
+    revision: int = 0
+    staleness: float = 0.0
+    max_staleness: float = 0.0
+    problem: str = ""
+    identities: int = 0
+    credentials: int = 0
+    waiting: int = 0
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the store has not been seen for too long."""
+        return bool(self.max_staleness) and self.staleness > self.max_staleness
+
+    def worse(self, other: "DirectoryStatus", seconds: float = 0.0) -> "DirectoryStatus":
+        """What is true of both processes, of which the other spoke so many seconds ago."""
+        return DirectoryStatus(
+            min(self.revision, other.revision),
+            max(self.staleness, other.staleness + seconds),
+            self.max_staleness,
+            self.problem or other.problem,
+            max(self.identities, other.identities),
+            max(self.credentials, other.credentials),
+            self.waiting + other.waiting,
+        )
+
+
+# Says what is known of the policies of the sidecar as a whole.
+StatusReader: TypeAlias = Callable[[], Awaitable[PolicyStatus]]
 
 
 def shadow_status() -> PolicyStatus:

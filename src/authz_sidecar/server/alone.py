@@ -2,7 +2,7 @@
 
 import asyncio
 
-from authz_sidecar.engine import Counts, PolicyStatus
+from authz_sidecar.engine import Counts, DirectoryStatus, PolicyStatus
 from authz_sidecar.engine.refresh import Refreshed, Refresher, nobody_refreshes
 from authz_sidecar.engine.status import shadow_status
 from authz_sidecar.server.answering import Answering
@@ -20,7 +20,7 @@ class Alone:
         self.shadow = shadow_status()
         self.accepting = False
         self.refresher: Refresher = nobody_refreshes
-        self._answering = Answering(settings, settings.grpc, self._refresh)
+        self._answering = Answering(settings, settings.grpc, self._refresh, self._status)
 
     @property
     def workers(self) -> int:
@@ -28,7 +28,7 @@ class Alone:
         return int(bool(self.status.policy_version))
 
     async def start(self) -> Address:
-        """Listen, and return the address with the port that was taken; raises AddressError and TlsError."""
+        """Listen, and return the address with the port that was taken; raises AddressError, TlsError and StartError."""
         return await self._answering.start()
 
     async def load(self, fd: int, lineage_fd: int, policy_version: str) -> None:
@@ -52,9 +52,16 @@ class Alone:
         # Who does it is known only later.
         return await self.refresher()
 
+    async def _status(self) -> PolicyStatus:
+        return self.status
+
     async def counts(self) -> Counts:
         """What this process has counted."""
         return self._answering.counts()
+
+    async def directory(self) -> DirectoryStatus | None:
+        """How the directory stands."""
+        return self._answering.directory()
 
     async def stop(self, stop_now: asyncio.Event) -> None:
         """Stop within the grace period, or as soon as `stop_now` is set."""

@@ -6,20 +6,27 @@ import logging
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from authz_sidecar.compile.snapshot import Snapshot
 from authz_sidecar.compile.transfer import TransferError, dismantle
 from authz_sidecar.decide.decider import Decider
-from authz_sidecar.engine import Answer, Counts, Engine, Observer, ServedPolicy
+from authz_sidecar.engine import Answer, Counts, DirectoryStatus, Engine, Observer, ServedPolicy
 from authz_sidecar.engine.refresh import Refresher
+from authz_sidecar.engine.status import StatusReader
 from authz_sidecar.server.decision_log import open_log
-from authz_sidecar.server.settings import ServeSettings
+from authz_sidecar.server.settings import DirectorySettings, ServeSettings
 from authz_sidecar.server.shadow import open_shadow
 from authz_sidecar.sources.build import read_built, read_built_lineage
 from authz_sidecar.transports.address import Address
 from authz_sidecar.transports.grpc.server import GrpcServer
 from authz_sidecar.values import Request
+
+if TYPE_CHECKING:
+    from authz_sidecar.directory.policy_review import PolicyPlace
+    from authz_sidecar.server.directory import ServedDirectory
+    from authz_sidecar.transports.grpc.administration import AdministrationServices
 
 T = TypeVar("T")
 
@@ -37,36 +44,59 @@ class Answering:
     """Answers on `address`. Make it inside the event loop that it shall run on.
 
     `shared` says that the port is shared with other processes, whose parent has taken it; `worker` is the number of
-    this one among them. `refresher` looks at the policies when a client asks for it.
+    this one among them. `refresher` looks at the policies when a client asks for it; `policies` says what is known of
+    them.
     """
 
     def __init__(
-        self, settings: ServeSettings, address: Address, refresher: Refresher, *, worker: int = 0, shared: bool = False
+        self,
+        settings: ServeSettings,
+        address: Address,
+        refresher: Refresher,
+        policies: StatusReader,
+        *,
+        worker: int = 0,
+        shared: bool = False,
     ) -> None:
         self._log = open_log(settings.decision_log, worker)
         self._shadow = open_shadow(settings)
         observers = [*([self._log.record] if self._log else []), *([self._shadow.observe] if self._shadow else [])]
-        self.engine = Engine(_all_of(observers))
-        self._grace = settings.grace
-        self._wait_for_policies = settings.wait_for_policies
-        self._server = GrpcServer(
-            self.engine,
-            settings.limits,
-            address,
-            settings.access,
-            shared=shared,
-            tls=settings.tls,
-            refresher=refresher if settings.refresh else None,
-        )
+        self.engine = Engine(_all_of(observers), self._witness)
+        self._settings = settings
+        self._address = address
+        self._refresher = refresher
+        self._policies = policies
+        self._worker = worker
+        self._shared = shared
+        self._directory: ServedDirectory | None = None
+        self._server: GrpcServer | None = None
         self._loop = asyncio.get_running_loop()
         self._loading = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> Address:
-        """Listen, and return the address with the port that was taken; raises AddressError and TlsError."""
+        """Listen, and return the address with the port that was taken; raises AddressError, TlsError, and StartError
+        where there is no directory to be had."""
+        settings = self._settings
+        administration = None
+        if settings.directory is not None:
+            # A large one takes a while, and its databases and cryptography no less.
+            self._directory = directory = await asyncio.to_thread(self._open_directory, settings.directory)
+            administration = self._administer(directory, settings.directory.url)
+        self._server = GrpcServer(
+            self.engine,
+            settings.limits,
+            self._address,
+            settings.access,
+            shared=self._shared,
+            tls=settings.tls,
+            refresher=self._refresher if settings.refresh else None,
+            identities=None if self._directory is None else self._directory.identities,
+            administration=administration,
+        )
         # Until the first policy is there connections wait, so that no client is denied since a server starts. Where
         # there may be none for long, health says so.
-        return await self._server.start(accept=self._wait_for_policies)
+        return await self._server.start(accept=settings.wait_for_policies)
 
     async def load(self, fd: int, lineage_fd: int, policy_version: str) -> None:
         """Take the policy that was compiled into the file `fd`, and the commits that it contains from `lineage_fd`,
@@ -77,8 +107,9 @@ class Answering:
         """
         lineage = read_built_lineage(lineage_fd)
         replaced = await self._receive(fd, lambda snapshot: self.engine.load(snapshot, policy_version, lineage))
-        self._server.health.set_serving(True)
-        await self._server.accept()
+        if self._server is not None:
+            self._server.health.set_serving(True)
+            await self._server.accept()
         if replaced.decider is not None:
             # Calls that hold the replaced policy, such as a batch, finish on it.
             weakref.finalize(replaced.lease, self._retire, replaced.decider).atexit = False
@@ -119,7 +150,7 @@ class Answering:
     def counts(self) -> Counts:
         """What this process has counted until now."""
         counts = self.engine.counts
-        counts.in_flight = self._server.in_flight
+        counts.in_flight = 0 if self._server is None else self._server.in_flight
         if self._log is not None:
             counts.logged, counts.log_dropped = self._log.written, self._log.dropped
         if self._shadow is not None:
@@ -128,15 +159,50 @@ class Answering:
 
     async def stop(self, stop_now: asyncio.Event) -> None:
         """Stop within the grace period, or as soon as `stop_now` is set."""
-        stopping = asyncio.create_task(self._server.stop(self._grace))
-        hurrying = asyncio.create_task(stop_now.wait())
-        await asyncio.wait((stopping, hurrying), return_when=asyncio.FIRST_COMPLETED)
-        hurrying.cancel()
-        if not stopping.done():
-            await self._server.stop(0)
-        await stopping
+        if self._server is not None:
+            stopping = asyncio.create_task(self._server.stop(self._settings.grace))
+            hurrying = asyncio.create_task(stop_now.wait())
+            await asyncio.wait((stopping, hurrying), return_when=asyncio.FIRST_COMPLETED)
+            hurrying.cancel()
+            if not stopping.done():
+                await self._server.stop(0)
+            await stopping
+        if self._directory is not None:
+            await asyncio.to_thread(self._directory.close)
         if self._log is not None:
             await asyncio.to_thread(self._log.close)
+
+    def directory(self) -> DirectoryStatus | None:
+        """How the directory stands; None where there is none."""
+        return None if self._directory is None else self._directory.status()
+
+    def _open_directory(self, settings: DirectorySettings) -> "ServedDirectory":
+        from authz_sidecar.directory.follower import on_loop
+        from authz_sidecar.server.directory import ServedDirectory
+
+        directory = ServedDirectory(settings, self.engine, on_loop(self._loop), first=self._worker == 0)
+        directory.begin()
+        return directory
+
+    def _administer(self, directory: "ServedDirectory", url: str) -> "AdministrationServices":
+        from authz_sidecar.transports.grpc.administration import AdministrationServices
+        from authz_sidecar.transports.grpc.guard import Guard
+
+        settings = self._settings
+        return AdministrationServices(
+            Guard(self.engine, directory.identities, directory.authenticator),
+            directory.administration,
+            directory.credentials,
+            # All sidecars of a directory know it, and no client does.
+            secret=directory.epoch,
+            place=_place_of_policies(settings),
+            store=url,
+            status=self._policies,
+            message_bytes=settings.limits.message_bytes,
+        )
+
+    def _witness(self, kind: str, request: Request, answer: Answer, call_id: str) -> bool:
+        return self._directory is not None and self._directory.witness(kind, request, answer, call_id)
 
     def _retire(self, decider: Decider) -> None:
         """Nobody uses the policy any more: free it bit by bit, since freeing a large one at once is a long pause."""
@@ -148,6 +214,17 @@ class Answering:
         task = self._loop.create_task(_take_apart(decider))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _place_of_policies(settings: ServeSettings) -> "PolicyPlace | None":
+    """Where the versions of the policies can be read; None where that is not known."""
+    from authz_sidecar.directory.policy_review import PolicyPlace
+    from authz_sidecar.sources.source import find_clone
+
+    if settings.git is None:
+        return PolicyPlace(str(Path(settings.policies).absolute()))
+    clone = find_clone(settings.git)
+    return None if clone is None else PolicyPlace(str(clone), settings.git.remote.folder)
 
 
 def _all_of(observers: Sequence[Observer]) -> Observer | None:

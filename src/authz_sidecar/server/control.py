@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from authz_sidecar.engine import Counts
+from authz_sidecar.engine import Counts, DirectoryStatus, PolicyStatus
 from authz_sidecar.engine.refresh import Refreshed
 from authz_sidecar.server.settings import ServeSettings
 from authz_sidecar.transports.address import Address
@@ -64,6 +64,19 @@ class Answered(msgspec.Struct, tag=True, frozen=True):
     refreshed: Refreshed
 
 
+class Ask(msgspec.Struct, tag=True, frozen=True):
+    """From a worker: what is known of the policies of the whole sidecar? The answer shall have this number."""
+
+    number: int
+
+
+class Told(msgspec.Struct, tag=True, frozen=True):
+    """To a worker: what is known of the policies, to the question of this number."""
+
+    number: int
+    status: PolicyStatus
+
+
 class Report(msgspec.Struct, tag=True, frozen=True):
     """To a worker: say what you have counted."""
 
@@ -83,13 +96,26 @@ class Listening(msgspec.Struct, tag=True, frozen=True):
 
 
 class Counted(msgspec.Struct, tag=True, frozen=True):
-    """From a worker: what it has counted."""
+    """From a worker: what it has counted, and how its directory stands (None: there is none)."""
 
     counts: Counts
+    directory: DirectoryStatus | None = None
 
 
 Message: TypeAlias = (
-    Start | Load | Rename | LoadShadow | RenameShadow | Answered | Report | Refresh | Loaded | Listening | Counted
+    Start
+    | Load
+    | Rename
+    | LoadShadow
+    | RenameShadow
+    | Answered
+    | Told
+    | Report
+    | Refresh
+    | Ask
+    | Loaded
+    | Listening
+    | Counted
 )
 # How many files come with a message.
 FILES: dict[type, int] = {Load: 2, Rename: 1, LoadShadow: 1}

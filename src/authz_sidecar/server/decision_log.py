@@ -19,7 +19,7 @@ from authz_sidecar.server.log_writer import LogWriter
 from authz_sidecar.server.rule_places import RulePlaces
 from authz_sidecar.server.settings import DecisionLogSettings
 from authz_sidecar.values import Reason, Request
-from authz_sidecar.values.logged_decision import WHOLE, LoggedDecision, LoggedObject
+from authz_sidecar.values.logged_decision import WHOLE, LoggedDecision, LoggedObject, Masked
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +70,8 @@ class DecisionLog:
             writer.dropped += 1
             self._untold += 1
             return
+        asker = answer.asker
+        actor, credential = ("", "") if asker is None else (asker.actor, asker.credential)
         try:
             rule, role = self._places.of(request.section, decision.rule, policy.decider)
             if self._plain and not (request.context or request.object_attributes or request.subject_attributes):
@@ -86,6 +88,9 @@ class DecisionLog:
                     directory_revision=answer.directory_revision,
                     rule=rule,
                     role=role,
+                    source=decision.source,
+                    actor=actor,
+                    credential=credential,
                     call_id=call_id,
                     section=request.section,
                     sample=sample,
@@ -102,6 +107,10 @@ class DecisionLog:
                     policy_version=answer.policy_version,
                     directory_revision=answer.directory_revision,
                     rule=rule,
+                    source=decision.source,
+                    # They name the subject, or whoever acts for it.
+                    actor=self._mask.text(Masked.SUBJECT, actor),
+                    credential=self._mask.text(Masked.SUBJECT, credential),
                     section=request.section,
                     sample=sample,
                     dropped=self._untold,

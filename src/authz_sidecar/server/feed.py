@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from authz_sidecar.compile.transfer import TransferError
@@ -30,6 +30,9 @@ ASKED_REMOTE_SECONDS = 1.0
 # Looking takes at most this share of the time, however large the directory is.
 LOOKING_SHARE = 0.02
 LOGGED_FINDINGS = 5
+ORPHANS_HELP = "take the role away from them or keep it in the bundle, or serve with `--allow-orphans`"
+# How often a bundle that was refused for roles in use is looked at again, although it is what it was.
+ORPHANS_SECONDS = 5.0
 REFUSED_HELP = "serve another ref or commit, or see what was done to the repository"
 
 
@@ -45,7 +48,12 @@ class PolicyTaker(Protocol):
 
 
 class PolicyFeed:
-    """Keeps `taker` on the policy of `source`, and `status` true."""
+    """Keeps `taker` on the policy of `source`, and `status` true.
+
+    `orphans` is asked, in a thread, before a policy is taken: given its roles, each with the place where it is held, it
+    says which that are in use the policy drops ("" for none). What it raises says that this cannot be known, and the
+    policy is then not taken. None where no directory is in use, or where roles may be dropped.
+    """
 
     def __init__(
         self,
@@ -53,7 +61,13 @@ class PolicyFeed:
         taker: PolicyTaker,
         status: PolicyStatus,
         clock: Callable[[], float] = time.time,
+        *,
+        orphans: Callable[[Mapping[str, str]], str] | None = None,
     ) -> None:
+        self._orphans = orphans
+        # The roles of what is refused for those that it drops, and when they are to be asked about again.
+        self._refused_roles: Mapping[str, str] | None = None
+        self._ask_orphans_at = 0.0
         self._source = source
         self._taker = taker
         self._status = status
@@ -151,6 +165,9 @@ class PolicyFeed:
     def log_refusal(self, report: BuildReport) -> None:
         """Say what is served instead of a bundle, and why."""
         errors = [found for found in report.diagnostics if found.severity is Severity.ERROR]
+        if report.orphans:
+            logger.error("%s; %s", self._status.sentence, ORPHANS_HELP)
+            return
         findings = [f"{found.span}: {found.message}; {found.help}" for found in errors[:LOGGED_FINDINGS]]
         logger.error("%s", self._status.sentence, extra={"findings": findings})
 
@@ -184,6 +201,7 @@ class PolicyFeed:
                 if not settled:
                     self._ask_again(wanted)
                     continue
+                wanted = wanted or await self._adopted()
                 if wanted or (sight != self._built and time.monotonic() >= self._retry_at):
                     await self._follow(sight)
                 self._answer(asked, sight)
@@ -205,6 +223,26 @@ class PolicyFeed:
                 self._answer(asked, None)
                 if self._source.remote:
                     pause = min(pause, RETRY_SECONDS) or RETRY_SECONDS
+
+    async def _adopted(self) -> bool:
+        """Whether the roles in use that a policy was refused for are in use no more."""
+        if self._refused_roles is None or time.monotonic() < self._ask_orphans_at:
+            return False
+        self._ask_orphans_at = time.monotonic() + ORPHANS_SECONDS
+        try:
+            return not await self._find_orphans(self._refused_roles)
+        except BuildError:
+            # It stays refused for what was known last.
+            return False
+
+    async def _find_orphans(self, roles: Mapping[str, str]) -> str:
+        """Which roles in use a policy drops; raises BuildError where that cannot be known."""
+        if self._orphans is None:
+            return ""
+        try:
+            return await asyncio.to_thread(self._orphans, roles)
+        except Exception as error:
+            raise BuildError(f"it is not known which roles are in use: {error}") from error
 
     def _ask_again(self, wanted: bool) -> None:
         """Whoever asked has not been answered by this look."""
@@ -282,6 +320,9 @@ class PolicyFeed:
         try:
             report = await asyncio.shield(waiting)
             if report.built:
+                report.orphans = await self._find_orphans(report.roles)
+                report.built = not report.orphans
+            if report.built:
                 await self._taker.load(build.fd, build.lineage_fd, report.policy_version)
             elif report.unchanged and report.policy_version != self._status.policy_version:
                 await self._taker.rename(build.lineage_fd, report.policy_version)
@@ -293,6 +334,8 @@ class PolicyFeed:
             waiting.exception()
             build.close()
         self._built = sight
+        self._refused_roles = report.roles if report.orphans else None
+        self._ask_orphans_at = time.monotonic() + ORPHANS_SECONDS
         self._status.seconds = time.monotonic() - began
         if not report.unreadable:
             self._tell(report)

@@ -49,7 +49,7 @@ def configure_log(settings: LogSettings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.level.upper())
-    for library in ("uvicorn", "asyncio", "grpc"):
+    for library in ("uvicorn", "asyncio", "grpc", "alembic"):
         logging.getLogger(library).setLevel(logging.WARNING)
 
 

@@ -5,14 +5,14 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
 from authz_sidecar.compile.transfer import TransferError
 from authz_sidecar.engine.refresh import Refresher
 from authz_sidecar.server.early import EarlyBuild
-from authz_sidecar.server.feed import PolicyFeed, PolicyTaker
+from authz_sidecar.server.feed import ORPHANS_HELP, PolicyFeed, PolicyTaker
 from authz_sidecar.server.lifetime import Lifetime
 from authz_sidecar.server.settings import RefusedBundleError, ServeSettings, StartError
 from authz_sidecar.server.shadow_feed import ShadowFollower
@@ -59,7 +59,7 @@ async def serve(settings: ServeSettings, early: EarlyBuild | None, say: Callable
     source = _source(settings, credentials)
     answerers = _answerers(settings)
     answerers.status.max_staleness = settings.max_staleness
-    feed = PolicyFeed(source, answerers, answerers.status)
+    feed = PolicyFeed(source, answerers, answerers.status, orphans=_orphans(settings))
     answerers.refresher = feed.refresh
     shadow = ShadowFollower(settings, credentials, answerers)
 
@@ -110,6 +110,17 @@ def _source(settings: ServeSettings, credentials: Credentials | None) -> PolicyS
         raise StartError(error.message, error.help) from error
 
 
+def _orphans(settings: ServeSettings) -> Callable[[Mapping[str, str]], str] | None:
+    """What tells which roles in use a bundle drops; None where it may drop them."""
+    directory = settings.directory
+    if directory is None or directory.allow_orphans:
+        return None
+    # A directory brings its databases with it.
+    from authz_sidecar.directory.orphans import OrphanCheck
+
+    return OrphanCheck(directory.url)
+
+
 def _answerers(settings: ServeSettings) -> Answerers:
     # A supervisor has no use for gRPC, which takes time and memory.
     if settings.workers > 1:
@@ -143,6 +154,8 @@ async def _first_policy(
         return True
     if not report.built:
         if not settings.wait_for_policies:
+            if report.orphans:
+                raise StartError(f"the policies {report.policy_version} are refused: {report.orphans}", ORPHANS_HELP)
             raise RefusedBundleError(report)
         feed.log_refusal(report)
     return True

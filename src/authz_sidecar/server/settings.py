@@ -9,6 +9,9 @@ from authz_sidecar.transports.address import Address, SocketAccess
 from authz_sidecar.transports.certificates import TlsFiles
 from authz_sidecar.values.limits import Limits
 
+# How long a directory may be out of sight until its credentials are not trusted, in seconds.
+DIRECTORY_STALENESS = 900.0
+
 
 class LogSettings(msgspec.Struct, frozen=True):
     """The form (`json` or `text`) and the least level of log lines."""
@@ -41,6 +44,27 @@ class ShadowSettings(msgspec.Struct, frozen=True):
     git: GitSettings | None = None
 
 
+class DirectorySettings(msgspec.Struct, frozen=True):
+    """The directory of identities at `url`, of which only the `companies` are held (none: all).
+
+    `issuers` is the file of identity providers whose JWTs are taken ("": none). Past `max_staleness` seconds without
+    sight of the store (0: never) the server is not ready, and takes no credential. With `allow_orphans` a bundle may
+    drop roles that are in use. With `audit_key`, a file, the audit is signed for in the file `audit_checkpoints`.
+    """
+
+    url: str
+    companies: tuple[str, ...] = ()
+    issuers: str = ""
+    max_staleness: float = DIRECTORY_STALENESS
+    allow_orphans: bool = False
+    audit_key: str = ""
+    audit_checkpoints: str = ""
+
+    def __repr__(self) -> str:
+        """Without the URL, in which there may be a password."""
+        return "DirectorySettings(…)"
+
+
 class ServeSettings(msgspec.Struct, frozen=True):
     """How to serve the bundle in `policies`.
 
@@ -48,7 +72,7 @@ class ServeSettings(msgspec.Struct, frozen=True):
     never) the bundle is looked at. With `wait_for_policies` the server starts also where no bundle can be loaded yet.
     With `tls` the gRPC port speaks TLS. With `git` the policies are those of a repository, which `policies` names.
     `refresh` lets clients ask for a look at the policies. Past `max_staleness` seconds without one (0: never) the
-    server is not ready.
+    server is not ready. With `directory` identities and their credentials are known.
     """
 
     policies: str
@@ -67,6 +91,7 @@ class ServeSettings(msgspec.Struct, frozen=True):
     refresh: bool = True
     max_staleness: float = 0.0
     shadow: ShadowSettings = ShadowSettings()
+    directory: DirectorySettings | None = None
 
 
 class StartError(Exception):

@@ -15,6 +15,7 @@ from typing import Any
 
 from authz_sidecar.decide.decider import Decider
 from authz_sidecar.engine import Answer, ServedPolicy
+from authz_sidecar.engine.asking import decide_as
 from authz_sidecar.engine.counts import SHADOW_OUTCOMES
 from authz_sidecar.server.log_mask import Mask
 from authz_sidecar.server.rule_places import RulePlaces
@@ -98,7 +99,8 @@ class Shadow:
                 request, answer, policy, call_id = waiting.popleft()
                 theirs = answer.decision
                 try:
-                    decision = decide(request)
+                    asker = answer.asker
+                    decision = decide(request) if asker is None else decide_as(asker, request, decider)
                 # It is a candidate: that it fails is worth telling, and nothing else.
                 except Exception as error:  # noqa: BLE001 - see above
                     outcomes[ERROR] += 1

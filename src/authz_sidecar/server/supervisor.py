@@ -11,11 +11,12 @@ import sys
 import time
 
 from authz_sidecar.compile.transfer import TransferError
-from authz_sidecar.engine import Counts, PolicyStatus
+from authz_sidecar.engine import Counts, DirectoryStatus, PolicyStatus
 from authz_sidecar.engine.refresh import Refreshed, Refresher, nobody_refreshes
 from authz_sidecar.engine.status import shadow_status
 from authz_sidecar.server.control import (
     Answered,
+    Ask,
     Channel,
     Counted,
     Listening,
@@ -27,6 +28,7 @@ from authz_sidecar.server.control import (
     RenameShadow,
     Report,
     Start,
+    Told,
 )
 from authz_sidecar.server.log_sink import STREAMS
 from authz_sidecar.server.settings import ServeSettings, StartError
@@ -53,9 +55,11 @@ class WorkerGoneError(Exception):
 
 class Worker:
     """One process that answers, with its number. Make it inside the event loop. `refresher` looks at the policies when
-    a client of it asks for that."""
+    a client of it asks for that, and `policies` is what is known of them."""
 
-    def __init__(self, settings: ServeSettings, address: Address, number: int, refresher: Refresher) -> None:
+    def __init__(
+        self, settings: ServeSettings, address: Address, number: int, refresher: Refresher, policies: PolicyStatus
+    ) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             # In a group of its own: a key that interrupts the terminal's group is the supervisor's to handle.
@@ -69,6 +73,9 @@ class Worker:
                 process_group=0,
             )
         self.counts = Counts()
+        # How its directory stood, and when it said so.
+        self.directory: DirectoryStatus | None = None
+        self._counted_at = time.monotonic()
         # Which of the supervisor's policies it answers from (0: none), and under which version.
         self.policy = 0
         self.policy_version = ""
@@ -83,6 +90,7 @@ class Worker:
         self._answer: asyncio.Future[None] | None = None
         self._counted = asyncio.Event()
         self._refresher = refresher
+        self._policies = policies
         self._refreshing: set[asyncio.Task[None]] = set()
         self.gone = asyncio.ensure_future(self._listen())
 
@@ -107,6 +115,11 @@ class Worker:
             self._channel.send(Report())
             await asyncio.wait_for(self._counted.wait(), COUNT_SECONDS)
         return self.counts
+
+    @property
+    def silence(self) -> float:
+        """For how many seconds it has not said how it stands."""
+        return time.monotonic() - self._counted_at
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal, if it still runs."""
@@ -136,7 +149,8 @@ class Worker:
                 break
             match message:
                 case Counted():
-                    self.counts = message.counts
+                    self.counts, self.directory = message.counts, message.directory
+                    self._counted_at = time.monotonic()
                     self._counted.set()
                 case Loaded():
                     if self._answer is None or self._answer.done():
@@ -149,6 +163,9 @@ class Worker:
                     task = asyncio.create_task(self._refresh(message.number))
                     self._refreshing.add(task)
                     task.add_done_callback(self._refreshing.discard)
+                case Ask():
+                    with contextlib.suppress(OSError):
+                        self._channel.send(Told(message.number, self._policies))
                 case Listening():
                     self.listening.set_result(message)
         gone = WorkerGoneError("it has ended")
@@ -196,6 +213,21 @@ class WorkerPool:
         for counts in await asyncio.gather(*(worker.count() for worker in self._running.values())):
             total.add(counts)
         return total
+
+    async def directory(self) -> DirectoryStatus | None:
+        """How the directory stands where it stands worst; None without one, or while nobody knows."""
+        if self._settings.directory is None:
+            return None
+        workers = list(self._running.values())
+        await asyncio.gather(*(worker.count() for worker in workers))
+        told = [worker for worker in workers if worker.directory is not None]
+        if not told:
+            return None
+        worst = told[0].directory
+        for worker in told:
+            if worst is not None and worker.directory is not None:
+                worst = worst.worse(worker.directory, worker.silence)
+        return worst
 
     async def start(self) -> Address:
         """Take the port, start all workers and wait until they listen; raises AddressError and StartError."""
@@ -264,7 +296,7 @@ class WorkerPool:
             began = time.monotonic()
             code: int | None = None
             try:
-                worker = Worker(self._settings, self._address, number, self._refresh)
+                worker = Worker(self._settings, self._address, number, self._refresh, self.status)
             except OSError as error:
                 if not first.done():
                     first.set_exception(StartError(f"a worker cannot be started: {error.strerror}"))

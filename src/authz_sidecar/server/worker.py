@@ -11,14 +11,17 @@ import os
 import signal
 import socket
 import sys
+from typing import Any
 
 import uvloop
 
 from authz_sidecar.compile.transfer import TransferError
+from authz_sidecar.engine import PolicyStatus
 from authz_sidecar.engine.refresh import Refreshed
 from authz_sidecar.server.answering import Answering
 from authz_sidecar.server.control import (
     Answered,
+    Ask,
     Channel,
     Counted,
     Listening,
@@ -30,9 +33,11 @@ from authz_sidecar.server.control import (
     RenameShadow,
     Report,
     Start,
+    Told,
 )
 from authz_sidecar.server.lifetime import Lifetime
 from authz_sidecar.server.log import configure_log
+from authz_sidecar.server.settings import StartError
 from authz_sidecar.transports.address import AddressError
 from authz_sidecar.transports.certificates import TlsError
 
@@ -52,15 +57,18 @@ async def work(end: socket.socket) -> None:
     lifetime = Lifetime()
     # The supervisor's to handle.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    refreshes = _Refreshes(channel)
-    answering = Answering(first.settings, first.address, refreshes.refresh, worker=first.number, shared=True)
+    questions = _Questions(channel)
+    answering = Answering(
+        first.settings, first.address, questions.refresh, questions.status, worker=first.number, shared=True
+    )
     try:
         await answering.start()
-    except (AddressError, TlsError) as error:
+    except (AddressError, TlsError, StartError) as error:
         channel.send(Listening(error.message, error.help))
+        await answering.stop(lifetime.stop_now)
         return
     channel.send(Listening())
-    listening = asyncio.ensure_future(_obey(channel, answering, refreshes))
+    listening = asyncio.ensure_future(_obey(channel, answering, questions))
     try:
         await lifetime.until_stop(listening)
     finally:
@@ -69,33 +77,41 @@ async def work(end: socket.socket) -> None:
         channel.close()
 
 
-class _Refreshes:
-    """Looks at the policies that clients of this worker have asked for: the supervisor takes them."""
+class _Questions:
+    """What clients of this worker have asked about the policies, which the supervisor follows."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._numbers = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[Refreshed]] = {}
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
 
     async def refresh(self) -> Refreshed:
-        """Have one taken, and wait for what comes of it."""
+        """Have them looked at, and wait for what comes of it."""
+        refreshed: Refreshed = await self._ask(Refresh)
+        return refreshed
+
+    async def status(self) -> PolicyStatus:
+        """What is known of them."""
+        status: PolicyStatus = await self._ask(Ask)
+        return status
+
+    async def _ask(self, question: type[Refresh] | type[Ask]) -> Any:
         number = next(self._numbers)
         answer = self._waiting[number] = asyncio.get_running_loop().create_future()
         try:
-            self._channel.send(Refresh(number))
-            refreshed: Refreshed = await answer
-            return refreshed
+            self._channel.send(question(number))
+            return await answer
         finally:
             del self._waiting[number]
 
-    def answer(self, message: Answered) -> None:
+    def answer(self, message: Answered | Told) -> None:
         """The supervisor has answered."""
         answer = self._waiting.get(message.number)
         if answer is not None and not answer.done():
-            answer.set_result(message.refreshed)
+            answer.set_result(message.refreshed if isinstance(message, Answered) else message.status)
 
 
-async def _obey(channel: Channel, answering: Answering, refreshes: _Refreshes) -> None:
+async def _obey(channel: Channel, answering: Answering, questions: _Questions) -> None:
     """Do what the supervisor says, until it is gone."""
     loading: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     loading.set_result(None)
@@ -118,10 +134,10 @@ async def _obey(channel: Channel, answering: Answering, refreshes: _Refreshes) -
                 await loading
                 answering.rename_shadow(message.policy_version)
                 channel.send(Loaded(message.policy_version))
-            case Answered():
-                refreshes.answer(message)
+            case Answered() | Told():
+                questions.answer(message)
             case Report():
-                channel.send(Counted(answering.counts()))
+                channel.send(Counted(answering.counts(), answering.directory()))
             case _:
                 raise TypeError(f"a worker is not told {type(message).__name__}")
 

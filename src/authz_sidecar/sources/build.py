@@ -39,7 +39,9 @@ class BuildReport(msgspec.Struct):
     `policy_version` and `digest` are of the files that were read ("" if they could not be read). `built` says that the
     snapshot was written, of `rules` rows; `unchanged` that it was not since it would be the one that is served.
     `diagnostics` are the first findings, errors first; `errors` and `warnings` count all. `unreadable` says why the
-    repository of a CommitOrigin did not give the files ("" if it did).
+    repository of a CommitOrigin did not give the files ("" if it did). `roles` are those of a bundle that was built,
+    each with the place where it is held, `platform` or `company`; `orphans` says which that are in use it drops, as
+    somebody who knows a directory found ("" for none).
     """
 
     policy_version: str = ""
@@ -51,13 +53,15 @@ class BuildReport(msgspec.Struct):
     warnings: int = 0
     diagnostics: list[Diagnostic] = []
     unreadable: str = ""
+    roles: dict[str, str] = {}
+    orphans: str = ""
 
     @property
     def why(self) -> str:
         """Why there is no snapshot, in one line: the first error, and how many more there are."""
         first = next((found for found in self.diagnostics if found.severity is Severity.ERROR), None)
         if first is None:
-            return self.unreadable or "it could not be compiled"
+            return self.unreadable or self.orphans or "it could not be compiled"
         more = f" (and {self.errors - 1} more)" if self.errors > 1 else ""
         return f"{first.span}: {first.message}{more}"
 

@@ -15,6 +15,7 @@ import msgspec
 
 from authz_sidecar.compile.compiler import compile_bundle
 from authz_sidecar.compile.transfer import dump_snapshot
+from authz_sidecar.review.held_roles import places_of
 from authz_sidecar.sources.ancestry import read_lineage
 from authz_sidecar.sources.build import BuildReport, CommitOrigin
 from authz_sidecar.sources.cache import open_exactly
@@ -49,6 +50,7 @@ def build(origin: Path | CommitOrigin, fd: int, lineage_fd: int, known_digest: s
             with os.fdopen(fd, "wb", buffering=WRITE_BYTES, closefd=False) as file:
                 dump_snapshot(snapshot, file.write)
             report.built = True
+            report.roles = places_of(snapshot.directory_rules)
             report.rules = sum(len(table) for table in snapshot.tables.values())
     report.errors = sum(d.severity is Severity.ERROR for d in diagnostics)
     report.warnings = len(diagnostics) - report.errors

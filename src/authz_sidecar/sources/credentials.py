@@ -50,10 +50,16 @@ def take_credentials(environment: MutableMapping[str, str]) -> Credentials | Non
     """The credentials in the environment, None without. They are taken out of it, so that no process that is started
     from now on has them, and the system shows them to nobody as those that this one was started with."""
     user = environment.pop(USER_VARIABLE, "")
-    password = environment.pop(PASSWORD_VARIABLE, "")
-    if environment is os.environ and password:
-        _forget(PASSWORD_VARIABLE)
+    password = take_variable(environment, PASSWORD_VARIABLE)
     return Credentials(user or DEFAULT_USER, password) if password else None
+
+
+def take_variable(environment: MutableMapping[str, str], name: str) -> str:
+    """The text of a variable, "" without one, which is taken out of the environment likewise."""
+    text = environment.pop(name, "")
+    if environment is os.environ and text:
+        _forget(name)
+    return text
 
 
 def _forget(name: str) -> None:

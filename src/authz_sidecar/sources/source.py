@@ -119,6 +119,12 @@ class DirectorySource:
         """Nothing to give back."""
 
 
+def find_clone(settings: GitSettings) -> Path | None:
+    """Where GitSource has its clone, for others to read; None where that is known to it alone."""
+    folder = Path(settings.cache) if settings.cache else default_cache(os.environ)
+    return None if folder is None else GitCache(folder.resolve(), settings.remote).repository
+
+
 class GitSource:
     """The bundle on a ref of a remote repository. Raises CacheError where there is no place for its clone."""
 

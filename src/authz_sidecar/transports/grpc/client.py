@@ -96,28 +96,31 @@ class SidecarClient:
     ) -> None:
         self._channel.close()
 
-    def check(self, request: Request, minimum: str = "") -> Answer:
+    def check(self, request: Request, minimum: str = "", on_behalf_of: str = "") -> Answer:
         """Ask for the decision; the time of the request is the server's. `minimum` is the commit that the policy must
-        contain ("": any policy does). Raises InexactNumberError as well."""
-        message = check_message(request, minimum)
+        contain ("": any policy does), `on_behalf_of` the user for whom the subject acts ("" for itself). Raises
+        InexactNumberError as well."""
+        message = check_message(request, minimum, on_behalf_of)
         try:
             return read_answer(self._stub.Check(message, timeout=self._timeout))
         except grpc.RpcError as error:
             raise read_failure(error) from None
 
-    def explain(self, request: Request, minimum: str = "") -> tuple[Answer, Explanation]:
+    def explain(self, request: Request, minimum: str = "", on_behalf_of: str = "") -> tuple[Answer, Explanation]:
         """Ask for the decision and its grounds. Rules come without their row numbers, which are the server's own."""
-        message = explain_pb2.ExplainRequest(check=check_message(request, minimum))
+        message = explain_pb2.ExplainRequest(check=check_message(request, minimum, on_behalf_of))
         try:
             return read_explanation(self._stub.Explain(message, timeout=self._timeout))
         except grpc.RpcError as error:
             raise read_failure(error, inside="check.") from None
 
-    def refresh(self) -> Refreshed:
-        """Have the server look at its policies, and say what came of it."""
+    def refresh(self, credential: str = "") -> Refreshed:
+        """Have the server look at its policies, and say what came of it. With a directory it needs a `credential`."""
         try:
             answer = PolicyServiceStub(self._channel).Refresh(
-                policy_service_pb2.RefreshRequest(), timeout=self._timeout
+                policy_service_pb2.RefreshRequest(),
+                timeout=self._timeout,
+                metadata=(("authorization", f"Bearer {credential}"),) if credential else (),
             )
         except grpc.RpcError as error:
             raise read_failure(error) from None
@@ -126,7 +129,7 @@ class SidecarClient:
         return Refreshed(outcome, answer.policy_version, answer.found_version, answer.why)
 
 
-def check_message(request: Request, minimum: str = "") -> check_pb2.CheckRequest:
+def check_message(request: Request, minimum: str = "", on_behalf_of: str = "") -> check_pb2.CheckRequest:
     """The message that asks a request; its `time` has no place there. Raises InexactNumberError."""
     message = check_pb2.CheckRequest(
         subject=request.subject,
@@ -134,6 +137,7 @@ def check_message(request: Request, minimum: str = "") -> check_pb2.CheckRequest
         action=request.action,
         section=request.section,
         minimum_policy_version=minimum,
+        on_behalf_of=on_behalf_of,
     )
     # An empty Struct says as much as none, and costs the server more.
     if request.object_attributes:
@@ -165,12 +169,12 @@ def _whole_numbers(value: Any) -> Iterator[int]:
             yield from _whole_numbers(inner)
 
 
-def read_answer(message: check_pb2.CheckResponse, detail: str = "") -> Answer:
+def read_answer(message: check_pb2.CheckResponse, detail: str = "", source: str = "") -> Answer:
     """The answer in a message; raises UnknownReasonError."""
     reason = _KNOWN_REASONS.get(message.reason)
     if reason is None:
         raise UnknownReasonError(message.reason)
-    decision = Decision(message.allowed, reason, detail=detail)
+    decision = Decision(message.allowed, reason, detail=detail, source=source)
     return Answer(decision, message.policy_version, message.directory_revision, message.decision_id)
 
 
@@ -182,7 +186,7 @@ def reason_label(number: int) -> str:
 
 def read_explanation(message: explain_pb2.ExplainResponse) -> tuple[Answer, Explanation]:
     """The answer and its grounds in a message; raises UnknownReasonError."""
-    answer = read_answer(message.result, message.detail)
+    answer = read_answer(message.result, message.detail, message.source)
     misses = [
         NearMiss(_read_rule(miss.rule), miss.field, miss.wanted, miss.got, miss.sentence)
         for miss in message.near_misses

@@ -4,29 +4,43 @@ from collections.abc import Iterable
 from typing import Any
 
 from google.protobuf import struct_pb2
+from msgspec.structs import replace
 
-from authz_sidecar._proto.authz.v1 import check_pb2, explain_pb2, filter_pb2
-from authz_sidecar.engine import Answer
+from authz_sidecar._proto.authz.v1 import check_pb2, explain_pb2
+from authz_sidecar.engine import Answer, Asker
 from authz_sidecar.transports.grpc.encoding import REASONS
-from authz_sidecar.transports.grpc.errors import ErrorReason, InvalidCheckError, not_supported
+from authz_sidecar.transports.grpc.errors import InvalidCheckError
+from authz_sidecar.transports.grpc.identification import (
+    NOBODY,
+    STAND_IN,
+    named_actor,
+    named_otherwise,
+    named_subject,
+    refuse_identification,
+)
 from authz_sidecar.values import Explanation, Request, Rule, Violation, build_request
 from authz_sidecar.values.request import EMPTY, MAX_ATTRIBUTE_NODES, plain_request
 
-NOBODY = Violation("subject", "neither subject nor credential is set")
 
+def read_check(message: check_pb2.CheckRequest, time: float, asker: Asker | None = None) -> Request:
+    """The request that a message asks, at `time` (seconds since 1970-01-01 UTC), for the asker; None without a
+    directory.
 
-def read_check(message: check_pb2.CheckRequest, time: float) -> Request:
-    """The request that a message asks, at `time` (seconds since 1970-01-01 UTC).
-
-    Raises InvalidCheckError with all violations, or CallError for what is not supported yet.
+    Raises InvalidCheckError with all violations, or CallError for what needs a directory.
     """
-    subject = message.subject
-    if message.credential or message.on_behalf_of:
-        refuse_identification(message)
+    identity = None
+    if asker is None:
+        subject = message.subject
+        if message.credential or message.on_behalf_of:
+            refuse_identification(message)
+    elif asker.named:
+        return _read_named(message, time, asker)
+    else:
+        subject, identity = asker.subject, asker.identity
     thing = message.object
     if not (message.HasField("context") or thing.HasField("attributes") or message.HasField("subject_attributes")):
         plain = plain_request(
-            subject, message.action, thing.type, thing.id, thing.company, thing.owner, message.section, time
+            subject, message.action, thing.type, thing.id, thing.company, thing.owner, message.section, time, identity
         )
         if plain is not None:
             return plain
@@ -42,6 +56,7 @@ def read_check(message: check_pb2.CheckRequest, time: float) -> Request:
         context=read_struct(message.context) if message.HasField("context") else EMPTY,
         time=time,
         section=message.section,
+        identity=identity,
     )
     if request is None:
         raise invalid_question(subject, violations)
@@ -55,16 +70,11 @@ def invalid_question(subject: str, violations: Iterable[Violation]) -> InvalidCh
     return InvalidCheckError([NOBODY if found.field == "subject" else found for found in violations])
 
 
-def refuse_identification(message: check_pb2.CheckRequest | filter_pb2.FilterObjectsRequest) -> None:
-    """Raises for the ways of naming the subject that are not supported yet; an invalid mixture comes first."""
-    if message.credential:
-        if message.subject:
-            description = "both subject and credential are set; exactly one of them names the subject"
-            raise InvalidCheckError([Violation("credential", description)])
-        raise not_supported(ErrorReason.CREDENTIAL_NOT_SUPPORTED, "credential is not supported yet; set subject")
-    if not message.subject:
-        raise InvalidCheckError([NOBODY])
-    raise not_supported(ErrorReason.ON_BEHALF_OF_NOT_SUPPORTED, "on_behalf_of is not supported yet")
+def _read_named(message: check_pb2.CheckRequest, time: float, asker: Asker) -> Request:
+    """The request of somebody whom a credential stands for, or who is acted for."""
+    with named_otherwise(asker):
+        request = read_check(message, time, replace(asker, named=False, subject=asker.subject or STAND_IN))
+    return request if asker.subject else replace(request, subject="")
 
 
 def read_struct(struct: struct_pb2.Struct) -> dict[str, Any]:
@@ -121,6 +131,8 @@ def answer_message(answer: Answer) -> check_pb2.CheckResponse:
         policy_version=answer.policy_version,
         directory_revision=answer.directory_revision,
         decision_id=answer.decision_id,
+        subject=named_subject(answer.asker),
+        actor=named_actor(answer.asker),
     )
 
 
@@ -142,6 +154,7 @@ def explanation_message(answer: Answer, explanation: Explanation) -> explain_pb2
             for miss in explanation.near_misses
         ],
         detail=explanation.decision.detail,
+        source=explanation.decision.source,
     )
 
 

@@ -34,9 +34,17 @@ def varint(number: int) -> bytes:
 
 _DECISION_ID = _tag(check_pb2.CheckResponse, "decision_id")
 _VIOLATIONS = _tag(check_pb2.CheckResponse, "violations")
+_SUBJECT = _tag(check_pb2.CheckResponse, "subject")
+_ACTOR = _tag(check_pb2.CheckResponse, "actor")
 _RESULTS = _tag(check_pb2.BatchCheckResponse, "results")
 _RESULT = _tag(check_pb2.CheckStreamResponse, "result")
 _LENGTHS = [varint(length) for length in range(1024)]
+
+
+def _text(tag: bytes, text: str) -> bytes:
+    """A field that holds text."""
+    raw = text.encode()
+    return tag + varint(len(raw)) + raw
 
 
 class AnswerEncoder:
@@ -55,9 +63,13 @@ class AnswerEncoder:
             beginning = self._begin(answer)
         name = answer.decision_id.encode()
         raw = beginning + _LENGTHS[len(name)] + name
+        asker = answer.asker
+        if asker is not None and asker.named:
+            raw += _text(_SUBJECT, asker.subject)
+            if asker.actor:
+                raw += _text(_ACTOR, asker.actor)
         for violation in violations:
-            text = violation.description.encode()
-            raw += _VIOLATIONS + varint(len(text)) + text
+            raw += _text(_VIOLATIONS, violation.description)
         return raw
 
     def batch(self, results: list[bytes]) -> bytes:

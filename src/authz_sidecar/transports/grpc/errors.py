@@ -2,7 +2,7 @@
 
 A deny is no error. An error carries a status code, a sentence, an `ErrorInfo` that programs can act on, for
 INVALID_ARGUMENT a `BadRequest` with each violation, and for what may succeed later a `RetryInfo`. The sentence is ours:
-no value of the request and no detail of a fault is repeated in it.
+no detail of a fault is repeated in it, and no value of the request but names, in the refusals of administration.
 """
 
 import enum
@@ -36,14 +36,50 @@ class ErrorReason(enum.StrEnum):
     DEADLINE_PASSED = "DEADLINE_PASSED"
     SERVER_DRAINING = "SERVER_DRAINING"
     POLICY_VERSION_NOT_CONTAINED = "POLICY_VERSION_NOT_CONTAINED"
+    DIRECTORY_REVISION_NOT_REACHED = "DIRECTORY_REVISION_NOT_REACHED"
+    AUDIT_QUEUE_FULL = "AUDIT_QUEUE_FULL"
     CREDENTIAL_NOT_SUPPORTED = "CREDENTIAL_NOT_SUPPORTED"
     ON_BEHALF_OF_NOT_SUPPORTED = "ON_BEHALF_OF_NOT_SUPPORTED"
     UNKNOWN_SERVICE = "UNKNOWN_SERVICE"
+    # The caller of administration: `credential_refused` says which is told to whom.
+    INVALID_CREDENTIAL = "INVALID_CREDENTIAL"
+    CREDENTIAL_EXPIRED = "CREDENTIAL_EXPIRED"
+    CREDENTIAL_REVOKED = "CREDENTIAL_REVOKED"
+    CREDENTIAL_INACTIVE = "CREDENTIAL_INACTIVE"
+    INACTIVE_CALLER = "INACTIVE_CALLER"
+    STALE_DIRECTORY = "STALE_DIRECTORY"
+    NO_POLICY = "NO_POLICY"
+    NOT_PERMITTED = "NOT_PERMITTED"
+    COMPANY_NOT_HELD = "COMPANY_NOT_HELD"
+    # What administration refuses.
+    INVALID_REQUEST = "INVALID_REQUEST"
+    RECORD_NOT_FOUND = "RECORD_NOT_FOUND"
+    ALREADY_EXISTS = "ALREADY_EXISTS"
+    ETAG_MISMATCH = "ETAG_MISMATCH"
+    IDEMPOTENCY_KEY_REUSED = "IDEMPOTENCY_KEY_REUSED"
+    LIMIT_REACHED = "LIMIT_REACHED"
+    NOT_POSSIBLE_NOW = "NOT_POSSIBLE_NOW"
+    JUSTIFICATION_REQUIRED = "JUSTIFICATION_REQUIRED"
+    SIGN_IN_FAILED = "SIGN_IN_FAILED"
+    STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
+    STORE_CORRUPT = "STORE_CORRUPT"
+    NO_SUCH_VERSION = "NO_SUCH_VERSION"
+    NO_VERSIONS = "NO_VERSIONS"
+    NO_DIRECTORY = "NO_DIRECTORY"
+    REVIEW_TOO_LONG = "REVIEW_TOO_LONG"
+    REFRESH_SWITCHED_OFF = "REFRESH_SWITCHED_OFF"
     INTERNAL_ERROR = "INTERNAL_ERROR"
 
 
 # To repeat such a call as it is would fail again.
-_HOPELESS = frozenset((ErrorReason.BATCH_TOO_LARGE, ErrorReason.STREAM_TOO_LONG, ErrorReason.ANSWER_TOO_LARGE))
+_HOPELESS = frozenset(
+    (
+        ErrorReason.BATCH_TOO_LARGE,
+        ErrorReason.STREAM_TOO_LONG,
+        ErrorReason.ANSWER_TOO_LARGE,
+        ErrorReason.LIMIT_REACHED,
+    )
+)
 # Tells clients that repeat calls by themselves not to (gRFC A6).
 _NO_RETRY = ("grpc-retry-pushback-ms", "-1")
 
@@ -91,6 +127,22 @@ class CallError(Exception):
         return status
 
 
+class LimitError(CallError):
+    """A number that the bundle sets is reached; the quota names it. `subject` is whose number it is."""
+
+    def __init__(self, message: str, subject: str, metadata: dict[str, str]) -> None:
+        super().__init__(grpc.StatusCode.RESOURCE_EXHAUSTED, message, ErrorReason.LIMIT_REACHED, metadata=metadata)
+        self._subject = subject
+
+    def status(self) -> status_pb2.Status:
+        """The google.rpc.Status, with a QuotaFailure."""
+        status = super().status()
+        quota = error_details_pb2.QuotaFailure()
+        quota.violations.add(subject=self._subject, description=self.message)
+        status.details.add().Pack(quota)
+        return status
+
+
 class InvalidCheckError(CallError):
     """A check that is invalid in itself. In a batch it becomes a denied item."""
 
@@ -107,7 +159,7 @@ class InvalidCheckError(CallError):
 
 
 def not_supported(reason: ErrorReason, message: str) -> CallError:
-    """What the sidecar cannot honour yet is refused, never ignored."""
+    """What the sidecar cannot honour is refused, never ignored."""
     return CallError(grpc.StatusCode.UNIMPLEMENTED, message, reason)
 
 
@@ -121,6 +173,26 @@ def version_not_contained(wanted: str, serving: str, complete: bool) -> CallErro
         message,
         ErrorReason.POLICY_VERSION_NOT_CONTAINED,
         metadata={"minimum_policy_version": wanted, "policy_version": serving},
+    )
+
+
+def revision_not_reached(wanted: int, revision: int) -> CallError:
+    """The directory is not yet at the revision that a check asks for: it may be soon."""
+    return CallError(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "the directory has not reached `minimum_directory_revision` here",
+        ErrorReason.DIRECTORY_REVISION_NOT_REACHED,
+        metadata={"minimum_directory_revision": str(wanted), "directory_revision": str(revision)},
+    )
+
+
+def unwitnessed() -> CallError:
+    """What one identity does for another is audited or not answered, and the audit has no room now."""
+    return CallError(
+        grpc.StatusCode.UNAVAILABLE,
+        "what is done on behalf of others cannot be audited now; try again later",
+        ErrorReason.AUDIT_QUEUE_FULL,
+        retry_after=1.0,
     )
 
 
@@ -163,6 +235,22 @@ def draining() -> CallError:
     """The server stops; another one, or this one restarted, takes the call."""
     message = "the server is stopping; try again"
     return CallError(grpc.StatusCode.UNAVAILABLE, message, ErrorReason.SERVER_DRAINING, retry_after=1.0)
+
+
+def permission_denied(object_type: str, action: str) -> CallError:
+    """The policy does not let the caller do this: whether what was named exists is not said."""
+    return CallError(
+        grpc.StatusCode.PERMISSION_DENIED,
+        f"the policy does not let the caller do `{action}` on this `{object_type}`",
+        ErrorReason.NOT_PERMITTED,
+        metadata={"object_type": object_type, "action": action},
+    )
+
+
+def invalid_request(violations: Sequence[Violation]) -> CallError:
+    """A request of administration that is invalid in itself; a violation's field is a path in its message."""
+    shown = [violation.description for violation in violations[:MAX_VIOLATIONS]]
+    return CallError(grpc.StatusCode.INVALID_ARGUMENT, "; ".join(shown), ErrorReason.INVALID_REQUEST, violations)
 
 
 def internal_error(request_id: str) -> CallError:

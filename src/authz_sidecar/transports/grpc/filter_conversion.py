@@ -1,24 +1,46 @@
 """Between the messages of `FilterObjects` and values."""
 
+from msgspec.structs import replace
+
 from authz_sidecar._proto.authz.v1 import filter_pb2
-from authz_sidecar.engine import FilterAnswer
-from authz_sidecar.transports.grpc.conversion import invalid_question, read_struct, refuse_identification
+from authz_sidecar.engine import Asker, FilterAnswer
+from authz_sidecar.transports.grpc.conversion import invalid_question, read_struct
 from authz_sidecar.transports.grpc.encoding import REASONS
+from authz_sidecar.transports.grpc.identification import (
+    STAND_IN,
+    named_actor,
+    named_otherwise,
+    named_subject,
+    refuse_identification,
+)
 from authz_sidecar.values.filter import Clause, FilterKind, FilterRequest, build_filter_request
+from authz_sidecar.values.identity import Identity
 from authz_sidecar.values.request import EMPTY
 from authz_sidecar.values.texts import ANY, Texts
 
 _KINDS = {kind: filter_pb2.FilterKind.Value(f"FILTER_KIND_{kind.name}") for kind in FilterKind}
 
 
-def read_filter(message: filter_pb2.FilterObjectsRequest, time: float) -> FilterRequest:
-    """The question that a message asks, at `time` (seconds since 1970-01-01 UTC).
+def read_filter(message: filter_pb2.FilterObjectsRequest, time: float, asker: Asker | None = None) -> FilterRequest:
+    """The question that a message asks, at `time` (seconds since 1970-01-01 UTC), for the asker; None without a
+    directory.
 
-    Raises InvalidCheckError with all violations, or CallError for what is not supported yet.
+    Raises InvalidCheckError with all violations, or CallError for what needs a directory.
     """
-    subject = message.subject
-    if message.credential or message.on_behalf_of:
-        refuse_identification(message)
+    if asker is None:
+        if message.credential or message.on_behalf_of:
+            refuse_identification(message)
+        return _read(message, time, message.subject, None)
+    if not asker.named:
+        return _read(message, time, asker.subject, asker.identity)
+    with named_otherwise(asker):
+        asked = _read(message, time, asker.subject or STAND_IN, asker.identity)
+    return asked if asker.subject else replace(asked, request=replace(asked.request, subject=""))
+
+
+def _read(
+    message: filter_pb2.FilterObjectsRequest, time: float, subject: str, identity: Identity | None
+) -> FilterRequest:
     asked, violations = build_filter_request(
         subject,
         message.action,
@@ -28,6 +50,7 @@ def read_filter(message: filter_pb2.FilterObjectsRequest, time: float) -> Filter
         context=read_struct(message.context) if message.HasField("context") else EMPTY,
         time=time,
         section=message.section,
+        identity=identity,
     )
     if asked is None:
         raise invalid_question(subject, violations)
@@ -46,6 +69,8 @@ def filter_message(answer: FilterAnswer) -> filter_pb2.FilterObjectsResponse:
         policy_version=answer.policy_version,
         directory_revision=answer.directory_revision,
         decision_id=answer.decision_id,
+        subject=named_subject(answer.asker),
+        actor=named_actor(answer.asker),
     )
 
 

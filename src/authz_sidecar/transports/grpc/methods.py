@@ -12,9 +12,11 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, NoReturn
+from urllib.parse import unquote
 
 import grpc
 import grpc.aio
+import msgspec
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
@@ -36,6 +38,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 Answer = Message | bytes
 # Callers name a call with this metadata key; the name comes back in the initial metadata and stands in our log.
 REQUEST_ID_KEY = "x-request-id"
+AUTHORIZATION_KEY = "authorization"
 MAX_REQUEST_ID = 128
 
 _now = time.perf_counter
@@ -52,7 +55,15 @@ class Method:
     __slots__ = ("answer", "answer_bytes", "counts", "gate", "kind", "name", "parse")
 
     def __init__(
-        self, name: str, descriptor: MethodDescriptor, answer: Any, gate: Gate, counts: Counts, answer_bytes: int
+        self,
+        name: str,
+        descriptor: MethodDescriptor,
+        answer: Any,
+        gate: Gate,
+        counts: Counts,
+        answer_bytes: int,
+        *,
+        facts: bool = False,
     ) -> None:
         self.name = name
         self.answer = answer
@@ -61,7 +72,8 @@ class Method:
         self.counts = counts.method(name)
         self.parse = _parser(GetMessageClass(descriptor.input_type))
         try:
-            self.kind = _KINDS[bool(descriptor.client_streaming), bool(descriptor.server_streaming)]
+            kinds = _KNOWN_KINDS if facts else _KINDS
+            self.kind = kinds[bool(descriptor.client_streaming), bool(descriptor.server_streaming)]
         except KeyError:
             raise TypeError(f"{descriptor.full_name} streams in a way that no service here needs") from None
 
@@ -167,6 +179,74 @@ class StreamCall(Call):
             yield raw
 
 
+class CallFacts(msgspec.Struct, frozen=True):
+    """What a method of administration knows of a call beside its message.
+
+    `authorization` are the values of that metadata key as they came, `address` is where the call came from (a host
+    without its port, or "unix"), `deadline` is a time of `time.monotonic` (None: there is none), `id` the caller's name
+    of the call ("" for none). A repr of it shows no credential.
+    """
+
+    authorization: tuple[str, ...]
+    address: str
+    deadline: float | None
+    id: str
+
+    def __repr__(self) -> str:
+        return f"CallFacts(address={self.address!r}, id={self.id!r})"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its deadline has passed: nobody waits for the answer any more."""
+        return self.deadline is not None and self.deadline <= time.monotonic()
+
+
+class _KnownCall(Call):
+    """A call whose method is told the facts of it."""
+
+    __slots__ = ("_facts",)
+
+    @property
+    def facts(self) -> CallFacts:
+        """The facts; raises AttributeError before the call has begun."""
+        facts: CallFacts = self._facts
+        return facts
+
+    def _know(self, context: Context) -> None:
+        found = [value for key, value in context.invocation_metadata() or () if key == AUTHORIZATION_KEY]
+        remaining = context.time_remaining()
+        self._facts = CallFacts(
+            tuple(value for value in found if isinstance(value, str)),
+            peer_address(context.peer()),
+            # Its types do not say that it is None without a deadline.
+            None if remaining is None else time.monotonic() + remaining,  # type: ignore[redundant-expr]
+            self.id,
+        )
+
+
+class KnownUnaryCall(_KnownCall, UnaryCall):
+    """One message, one answer, with the facts of the call."""
+
+    __slots__ = ()
+
+    async def unary_unary(self, data: bytes, context: Context) -> bytes:
+        """What grpcio calls."""
+        self._know(context)
+        return await super().unary_unary(data, context)
+
+
+class KnownAnswerStreamCall(_KnownCall, AnswerStreamCall):
+    """One message, a stream of answers, with the facts of the call."""
+
+    __slots__ = ()
+
+    async def unary_stream(self, data: bytes, context: Context) -> AsyncIterator[bytes]:
+        """What grpcio calls."""
+        self._know(context)
+        async for raw in super().unary_stream(data, context):
+            yield raw
+
+
 class RefusedCall(Call):
     """A call that is over a limit. It is handled as a stream, whatever the method is, so that no message is awaited."""
 
@@ -191,6 +271,11 @@ _KINDS: dict[tuple[bool, bool], type[Call]] = {
     (False, True): AnswerStreamCall,
     (True, True): StreamCall,
 }
+# Of services whose methods are told the facts of a call; no such method takes a stream.
+_KNOWN_KINDS: dict[tuple[bool, bool], type[Call]] = {
+    (False, False): KnownUnaryCall,
+    (False, True): KnownAnswerStreamCall,
+}
 
 
 class MethodTable(grpc.GenericRpcHandler):
@@ -205,12 +290,18 @@ class MethodTable(grpc.GenericRpcHandler):
         self._methods: dict[str, Method] = {}
 
     def add(
-        self, descriptor: ServiceDescriptor, service: object, gates: Callable[[MethodDescriptor], Gate], name: str = ""
+        self,
+        descriptor: ServiceDescriptor,
+        service: object,
+        gates: Callable[[MethodDescriptor], Gate],
+        name: str = "",
+        *,
+        facts: bool = False,
     ) -> None:
         """Serve all methods of a service, each a method of `service` of the same name, admitted at `gates(method)`.
 
-        `name` serves them under another name than the descriptor's. Raises AttributeError for a method that `service`
-        lacks.
+        `name` serves them under another name than the descriptor's. With `facts` their calls are `KnownUnaryCall` or
+        `KnownAnswerStreamCall`. Raises AttributeError for a method that `service` lacks.
         """
         for method in descriptor.methods:
             path = f"{name or descriptor.full_name}/{method.name}"
@@ -218,7 +309,9 @@ class MethodTable(grpc.GenericRpcHandler):
             # A limit that has not refused anything yet is shown too, so that the first refusal is seen as a rise.
             self._counts.refused.setdefault(gate.name, 0)
             answer = getattr(service, method.name)
-            self._methods[f"/{path}"] = Method(path, method, answer, gate, self._counts, self._answer_bytes)
+            self._methods[f"/{path}"] = Method(
+                path, method, answer, gate, self._counts, self._answer_bytes, facts=facts
+            )
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:
         """The handler of one call; None for a method that is not served."""
@@ -235,6 +328,15 @@ class MethodTable(grpc.GenericRpcHandler):
                 self._counts.refuse(full.name)
                 return RefusedCall(method, full.refusal)
         return method.kind(method, _request_id(details.invocation_metadata))
+
+
+def peer_address(peer: str) -> str:
+    """The host of a peer as grpcio names it (`ipv4:127.0.0.1:50123`, `ipv6:%5B::1%5D:50123`, `unix:`), without its
+    port; "unix" for a Unix socket."""
+    kind, _, rest = unquote(peer).partition(":")
+    if kind == "unix":
+        return kind
+    return rest.rpartition(":")[0].strip("[]") if kind in ("ipv4", "ipv6") else ""
 
 
 def _request_id(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:

@@ -19,8 +19,8 @@ from authz_sidecar.transports.grpc.methods import Call
 V1_SERVICE = "grpc.reflection.v1.ServerReflection"
 
 
-def served_files() -> descriptor_pool.DescriptorPool:
-    """A pool with the files of the services of this server and what they import, and nothing else."""
+def served_files(more: Iterable[FileDescriptor] = ()) -> descriptor_pool.DescriptorPool:
+    """A pool with the files of the services of this server, `more` of them and what they import, and nothing else."""
     pool = descriptor_pool.DescriptorPool()
     added: set[str] = set()
 
@@ -34,6 +34,8 @@ def served_files() -> descriptor_pool.DescriptorPool:
 
     for module in (authorization_service_pb2, policy_service_pb2, health_pb2, reflection_pb2):
         add(module.DESCRIPTOR)
+    for file in more:
+        add(file)
     pool.AddSerializedFile(_describe_v1().SerializeToString())
     return pool
 
@@ -60,11 +62,12 @@ def _renamed(type_name: str) -> str:
 
 
 class ReflectionService:
-    """Answers what the server can say about `services`; its streams end when the server drains."""
+    """Answers what the server can say about `services`, which `files` describe beside those that every server has; its
+    streams end when the server drains."""
 
-    def __init__(self, services: Iterable[str]) -> None:
+    def __init__(self, services: Iterable[str], files: Iterable[FileDescriptor] = ()) -> None:
         self._services = sorted(services)
-        self._pool = served_files()
+        self._pool = served_files(files)
         self._draining = asyncio.Event()
 
     def drain(self) -> None:

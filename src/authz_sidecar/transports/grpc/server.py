@@ -1,6 +1,7 @@
 """The gRPC server: its options, what it serves, how it starts and how it stops."""
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
@@ -9,7 +10,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
 from authz_sidecar._proto.authz.v1 import authorization_service_pb2, policy_service_pb2
-from authz_sidecar.engine import Engine
+from authz_sidecar.engine import Engine, Identities
 from authz_sidecar.engine.refresh import Refresher
 from authz_sidecar.transports.address import Address, AddressError, SocketAccess, SocketFile, binding
 from authz_sidecar.transports.certificates import CertificateWatch, TlsFiles
@@ -22,6 +23,10 @@ from authz_sidecar.transports.grpc.reflection import V1_SERVICE, ReflectionServi
 from authz_sidecar.transports.grpc.service import AuthorizationService
 from authz_sidecar.transports.grpc.tls import server_credentials
 from authz_sidecar.values.limits import Limits
+
+if TYPE_CHECKING:
+    # Only where there is a directory.
+    from authz_sidecar.transports.grpc.administration import AdministrationServices
 
 AUTHORIZATION = authorization_service_pb2.DESCRIPTOR.services_by_name["AuthorizationService"]
 POLICY = policy_service_pb2.DESCRIPTOR.services_by_name["PolicyService"]
@@ -96,10 +101,6 @@ class _Gates:
             return self.streams
         return self.explanations if method.name == "Explain" else self.calls
 
-    def refreshing(self, method: MethodDescriptor) -> Gate:
-        """The gate of a method of `PolicyService`."""
-        return self.refreshes
-
     def watching(self, method: MethodDescriptor) -> Gate:
         """The gate of a method of health or reflection."""
         return self.watches if method.server_streaming else self.probes
@@ -109,7 +110,8 @@ class GrpcServer:
     """The services on one port. Make it inside the event loop that it shall run on.
 
     `shared` says that other processes listen on the port as well, whose parent has seen to it that it is theirs. With
-    `tls` it speaks TLS. With `refresher` clients may have the policies looked at.
+    `tls` it speaks TLS. With `refresher` clients may have the policies looked at. With `identities` there is a
+    directory of them; with `administration` it serves what administers that, too, and closes it when it stops.
     """
 
     def __init__(
@@ -122,6 +124,8 @@ class GrpcServer:
         shared: bool = False,
         tls: TlsFiles | None = None,
         refresher: Refresher | None = None,
+        identities: Identities | None = None,
+        administration: "AdministrationServices | None" = None,
     ) -> None:
         self._tls = tls
         self._address = address
@@ -132,21 +136,36 @@ class GrpcServer:
         self._begun = False
         self._engine = engine
         self._gates = gates = _Gates(limits)
-        self._policies = None if refresher is None else PolicyService(refresher)
-        ours = (AUTHORIZATION.full_name,) if refresher is None else (AUTHORIZATION.full_name, POLICY.full_name)
+        self._administration = administration
+        self._policies: PolicyService | None = None
+        ours = [AUTHORIZATION.full_name]
+        if refresher is not None or administration is not None:
+            self._policies = PolicyService(refresher, None if administration is None else administration.policies)
+            ours.append(POLICY.full_name)
+        if administration is not None:
+            ours += administration.names
         self.health = HealthService(ours)
-        self._reflection = ReflectionService((*ours, HEALTH.full_name, V1_SERVICE, REFLECTION.full_name))
-        self._service = AuthorizationService(engine, limits)
+        files = () if administration is None else administration.files
+        self._reflection = ReflectionService((*ours, HEALTH.full_name, V1_SERVICE, REFLECTION.full_name), files)
+        self._service = AuthorizationService(engine, limits, identities=identities)
         methods = MethodTable(engine.counts, limits.message_bytes)
         methods.add(AUTHORIZATION, self._service, gates.deciding)
         if self._policies is not None:
-            methods.add(POLICY, self._policies, gates.refreshing)
+            methods.add(POLICY, self._policies, self._refreshing, facts=True)
+        if administration is not None:
+            administration.register(methods)
         methods.add(HEALTH, self.health, gates.watching)
         methods.add(REFLECTION, self._reflection, gates.watching)
         # The messages of v1 are those of v1alpha under another name.
         methods.add(REFLECTION, self._reflection, gates.watching, V1_SERVICE)
         self._server = grpc.aio.server(options=server_options(limits, shared))
         self._server.add_generic_rpc_handlers([methods])
+
+    def _refreshing(self, method: MethodDescriptor) -> Gate:
+        """The gate of a method of `PolicyService`."""
+        if method.name == "Refresh" or self._administration is None:
+            return self._gates.refreshes
+        return self._administration.gate(method)
 
     @property
     def in_flight(self) -> int:
@@ -188,9 +207,13 @@ class GrpcServer:
         self._service.drain()
         if self._policies is not None:
             self._policies.drain()
+        if self._administration is not None:
+            self._administration.drain()
         grace -= await self._settle(min(grace, SETTLE_SECONDS))
         await self._server.stop(max(grace, 0.0))
         self._service.close()
+        if self._administration is not None:
+            self._administration.close()
         if self._socket_file is not None:
             self._socket_file.remove()
 
@@ -205,7 +228,8 @@ class GrpcServer:
         seen = -1
         while now - began < seconds and now - quiet_since < QUIET_SECONDS:
             methods = self._engine.counts.methods.values()
-            calls = self._gates.in_flight + sum(sum(method.codes.values()) for method in methods)
+            administering = 0 if self._administration is None else self._administration.in_flight
+            calls = self._gates.in_flight + administering + sum(sum(method.codes.values()) for method in methods)
             if calls != seen:
                 quiet_since, seen = now, calls
             await asyncio.sleep(QUIET_SECONDS / 10)

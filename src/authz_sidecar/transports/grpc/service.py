@@ -2,21 +2,26 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from authz_sidecar._proto.authz.v1 import check_pb2, explain_pb2, filter_pb2
-from authz_sidecar.engine import Engine, ServedPolicy
+from authz_sidecar._proto.authz.v1 import authenticate_pb2, check_pb2, explain_pb2, filter_pb2
+from authz_sidecar.engine import Asker, Engine, Identities, ServedPolicy, UnwitnessedError
+from authz_sidecar.engine.engine import NO_DIRECTORY
+from authz_sidecar.transports.grpc.authentication import authenticate
 from authz_sidecar.transports.grpc.conversion import explanation_message, read_check
 from authz_sidecar.transports.grpc.encoding import AnswerEncoder
 from authz_sidecar.transports.grpc.errors import (
     ErrorReason,
     InvalidCheckError,
     draining,
+    revision_not_reached,
     too_long,
+    unwitnessed,
     version_not_contained,
 )
 from authz_sidecar.transports.grpc.filter_conversion import filter_message, read_filter
+from authz_sidecar.transports.grpc.identification import credentials_not_known, read_asker
 from authz_sidecar.transports.grpc.methods import Call
 from authz_sidecar.values import Decision, Explanation, Reason, Request, Violation
 from authz_sidecar.values.limits import Limits
@@ -27,12 +32,20 @@ BATCH_TURN = 64
 
 
 class AuthorizationService:
-    """The service on one engine. `clock` gives seconds since 1970-01-01 UTC."""
+    """The service on one engine, with a directory if there are `identities`. `clock` gives seconds since 1970-01-01
+    UTC."""
 
-    def __init__(self, engine: Engine, limits: Limits, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        limits: Limits,
+        clock: Callable[[], float] = time.time,
+        identities: Identities | None = None,
+    ) -> None:
         self._engine = engine
         self._limits = limits
         self._clock = clock
+        self._identities = identities
         self._encoder = AnswerEncoder()
         self._draining = asyncio.Event()
         # Streams that wait for their next check: a drain ends them.
@@ -45,10 +58,15 @@ class AuthorizationService:
     def Check(self, message: check_pb2.CheckRequest, call: Call) -> bytes:
         """Decide one request."""
         policy = self._engine.snapshot_state
-        request = read_check(message, self._clock())
-        if minimum := message.minimum_policy_version:
-            require_version(minimum, policy)
-        answer = self._engine.check(request, policy, call.id)
+        now = self._clock()
+        asker = None if self._identities is None else read_asker(message, self._identities, message.object.company, now)
+        request = read_check(message, now, asker)
+        if message.minimum_policy_version or message.minimum_directory_revision:
+            require_state(message, policy, asker)
+        try:
+            answer = self._engine.check(request, policy, call.id, asker)
+        except UnwitnessedError:
+            raise unwitnessed() from None
         if answer.decision.reason is _INVALID:
             raise InvalidCheckError(_violations(request, answer.decision, policy))
         return self._encoder.check(answer)
@@ -61,9 +79,10 @@ class AuthorizationService:
         self._engine.counts.batches.observe(len(checks))
         policy = self._engine.snapshot_state
         now = self._clock()
+        askers = self._askers(checks, now)
         results: list[bytes] = []
-        for number, check in enumerate(checks, 1):
-            results.append(self._check_item(check, policy, now, call))
+        for number, (check, asker) in enumerate(zip(checks, askers, strict=True), 1):
+            results.append(self._check_item(check, asker, policy, now, call))
             if number % BATCH_TURN == 0:
                 # Also where a call ends that its caller has given up.
                 await asyncio.sleep(0)
@@ -78,7 +97,9 @@ class AuthorizationService:
             message = await self._next(messages)
             if message is None:
                 return
-            raw = self._check_item(message.check, self._engine.snapshot_state, self._clock(), call)
+            now = self._clock()
+            (asker,) = self._askers((message.check,), now)
+            raw = self._check_item(message.check, asker, self._engine.snapshot_state, now, call)
             yield self._encoder.stream(raw)
         if await self._next(messages) is not None:
             raise too_long("stream", limit, ErrorReason.STREAM_TOO_LONG, "open another stream")
@@ -87,15 +108,18 @@ class AuthorizationService:
         """Decide one request and say why."""
         policy = self._engine.snapshot_state
         try:
-            request = read_check(message.check, self._clock())
-            if minimum := message.check.minimum_policy_version:
-                require_version(minimum, policy)
-            explanation = await self._explain(request, policy)
-            answer = self._engine.explained(request, explanation.decision, policy, call.id)
+            check, now = message.check, self._clock()
+            asker = None if self._identities is None else read_asker(check, self._identities, check.object.company, now)
+            request = read_check(check, now, asker)
+            require_state(check, policy, asker)
+            explanation = await self._explain(request, policy, asker)
+            answer = self._engine.explained(request, explanation.decision, policy, call.id, asker)
             if answer.decision.reason is _INVALID:
                 raise InvalidCheckError(_violations(request, answer.decision, policy))
         except InvalidCheckError as error:
             raise error.inside("check") from None
+        except UnwitnessedError:
+            raise unwitnessed() from None
         return explanation_message(answer, explanation)
 
     async def FilterObjects(
@@ -103,16 +127,38 @@ class AuthorizationService:
     ) -> filter_pb2.FilterObjectsResponse:
         """Say which objects of a type the subject may act on."""
         policy = self._engine.snapshot_state
-        asked = read_filter(message, self._clock())
-        answer = self._engine.filter(asked, policy, call.id)
+        now = self._clock()
+        asker, companies = None, None
+        if self._identities is not None:
+            company = message.company if message.HasField("company") else None
+            asker = read_asker(message, self._identities, company, now)
+            companies = self._identities.directory.companies
+        asked = read_filter(message, now, asker)
+        require_state(message, policy, asker)
+        try:
+            answer = self._engine.filter(asked, policy, call.id, asker, companies)
+        except UnwitnessedError:
+            raise unwitnessed() from None
         if answer.filter.reason is _INVALID and policy.decider is not None:
             raise InvalidCheckError(policy.decider.violations(asked.request))
         return filter_message(answer)
 
-    async def _explain(self, request: Request, policy: ServedPolicy) -> Explanation:
+    async def Authenticate(
+        self, message: authenticate_pb2.AuthenticateRequest, call: Call
+    ) -> authenticate_pb2.AuthenticateResponse:
+        """Say whom a credential stands for."""
+        if not message.credential:
+            raise InvalidCheckError([Violation("credential", "credential is empty")])
+        if self._identities is None:
+            raise credentials_not_known()
+        return authenticate(message.credential, self._identities, self._engine.snapshot_state, self._clock())
+
+    async def _explain(self, request: Request, policy: ServedPolicy, asker: Asker | None) -> Explanation:
         # Calls wait here and not in the thread's queue, which one that is given up would not leave.
         await self._explanation.acquire()
-        working = asyncio.get_running_loop().run_in_executor(self._explaining, self._engine.explain, request, policy)
+        working = asyncio.get_running_loop().run_in_executor(
+            self._explaining, self._engine.explain, request, policy, asker
+        )
         working.add_done_callback(lambda _: self._explanation.release())
         return await asyncio.shield(working)
 
@@ -145,19 +191,67 @@ class AuthorizationService:
         finally:
             self._idle.discard(task)
 
-    def _check_item(self, message: check_pb2.CheckRequest, policy: ServedPolicy, now: float, call: Call) -> bytes:
+    def _askers(
+        self, checks: Sequence[check_pb2.CheckRequest], now: float
+    ) -> Sequence[Asker | InvalidCheckError | None]:
+        """For whom to decide each of many, all as they are known at one revision; None without a directory."""
+        identities = self._identities
+        if identities is None:
+            return (None,) * len(checks)
+        # Most batches ask for one or a few.
+        known: dict[tuple[str, str, str, str], Asker | InvalidCheckError] = {}
+        askers: list[Asker | InvalidCheckError] = []
+        for check in checks:
+            key = (check.subject, check.credential, check.on_behalf_of, check.object.company)
+            asker = known.get(key)
+            if asker is None:
+                try:
+                    asker = read_asker(check, identities, check.object.company, now)
+                except InvalidCheckError as error:
+                    asker = error
+                known[key] = asker
+            askers.append(asker)
+        return askers
+
+    def _check_item(
+        self,
+        message: check_pb2.CheckRequest,
+        asker: Asker | InvalidCheckError | None,
+        policy: ServedPolicy,
+        now: float,
+        call: Call,
+    ) -> bytes:
         """One of many: what is invalid in it is said in its place."""
         try:
-            request = read_check(message, now)
-            if minimum := message.minimum_policy_version:
-                require_version(minimum, policy)
+            if isinstance(asker, InvalidCheckError):
+                raise asker
+            request = read_check(message, now, asker)
+            if message.minimum_policy_version or message.minimum_directory_revision:
+                require_state(message, policy, asker)
         except InvalidCheckError as error:
-            return self._encoder.check(self._engine.refuse(error.message, policy), error.violations)
-        answer = self._engine.check(request, policy, call.id)
+            revision = NO_DIRECTORY if self._identities is None else self._identities.directory.revision
+            return self._encoder.check(self._engine.refuse(error.message, policy, revision), error.violations)
+        try:
+            answer = self._engine.check(request, policy, call.id, asker)
+        except UnwitnessedError:
+            raise unwitnessed() from None
         return self._encoder.check(answer, _violations(request, answer.decision, policy))
 
 
 _INVALID = Reason.INVALID_REQUEST
+
+
+def require_state(
+    message: check_pb2.CheckRequest | filter_pb2.FilterObjectsRequest, policy: ServedPolicy, asker: Asker | None
+) -> None:
+    """Raises CallError unless policy and directory are as new as the message wants them, and InvalidCheckError if it
+    names no commit."""
+    if minimum := message.minimum_policy_version:
+        require_version(minimum, policy)
+    if revision := message.minimum_directory_revision:
+        reached = NO_DIRECTORY if asker is None else asker.revision
+        if reached < revision:
+            raise revision_not_reached(revision, reached)
 
 
 def require_version(minimum: str, policy: ServedPolicy) -> None:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from authz_sidecar.engine import Counts, PolicyStatus
+from authz_sidecar.engine import Counts, DirectoryStatus, PolicyStatus
 from authz_sidecar.transports.certificates import CertificateWatch
 
 UNAVAILABLE = 503
@@ -48,6 +48,9 @@ class SidecarView(Protocol):
     async def counts(self) -> Counts:
         """What all processes have counted."""
 
+    async def directory(self) -> DirectoryStatus | None:
+        """How the directory of identities stands; None without one, or while nobody knows."""
+
 
 def build_app(view: SidecarView, certificates: CertificateWatch | None = None) -> Starlette:
     """The application of the HTTP port; `certificates` are those of the gRPC port, if it speaks TLS."""
@@ -56,13 +59,17 @@ def build_app(view: SidecarView, certificates: CertificateWatch | None = None) -
         return JSONResponse({"status": "ok"}, headers=NO_STORE)
 
     async def readyz(_request: Request) -> JSONResponse:
+        directory = await view.directory()
         status = view.status
         now = time.time()
-        if view.accepting and status.policy_version and view.workers and not status.is_stale(now):
+        stale = directory is not None and directory.is_stale
+        if view.accepting and status.policy_version and view.workers and not status.is_stale(now) and not stale:
             body: dict[str, Any] = {"status": "ready", "policy_version": status.policy_version}
             code = 200
         else:
-            body, code = {"status": "not ready", "why": _why_not(view, now)}, UNAVAILABLE
+            body, code = {"status": "not ready", "why": _why_not(view, directory, now)}, UNAVAILABLE
+        if directory is not None:
+            body["directory"] = _told(directory)
         if status.refused is not None:
             body["refused"] = {
                 "policy_version": status.refused.policy_version,
@@ -84,17 +91,29 @@ def build_app(view: SidecarView, certificates: CertificateWatch | None = None) -
         if certificates is not None:
             certificates.look()
             expires = certificates.current.ends
-        text = metrics_text(await view.counts(), view.status, view.shadow, view.workers, view.restarts, expires)
+        directory = await view.directory() or DirectoryStatus()
+        text = metrics_text(
+            await view.counts(), view.status, view.shadow, view.workers, view.restarts, expires, directory=directory
+        )
         return Response(text, media_type=METRICS_TYPE, headers=NO_STORE)
 
     return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)])
 
 
-def _why_not(view: SidecarView, now: float) -> str:
+def _told(directory: DirectoryStatus) -> dict[str, Any]:
+    told: dict[str, Any] = {"revision": directory.revision, "staleness_seconds": round(directory.staleness, 1)}
+    if directory.problem:
+        told["unseen"] = directory.problem
+    return told
+
+
+def _why_not(view: SidecarView, directory: DirectoryStatus | None, now: float) -> str:
     if not view.status.policy_version:
         return "no policy is loaded"
     if view.accepting and view.status.is_stale(now):
         return f"the policies have not been seen for {view.status.staleness(now):.0f} s"
+    if view.accepting and view.workers and directory is not None and directory.is_stale:
+        return f"the directory has not been seen for {directory.staleness:.0f} s"
     return "the server is starting or stopping" if not view.accepting else "no worker answers"
 
 

@@ -16,7 +16,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
-from authz_sidecar.engine import Counts, PolicyStatus
+from authz_sidecar.engine import Counts, DirectoryStatus, PolicyStatus
 from authz_sidecar.engine.counts import Histogram
 from authz_sidecar.values import Reason
 
@@ -29,10 +29,13 @@ def metrics_text(
     restarts: int,
     expires: dt.datetime | None = None,
     clock: Callable[[], float] = time.time,
+    *,
+    directory: DirectoryStatus = DirectoryStatus(),  # noqa: B008 - nobody changes it
 ) -> bytes:
     """All metrics of a sidecar. Their labels are names of ours and current policy versions, so that there are few.
 
-    `candidate` is the policy in the shadow, and `expires` the end of the certificate that new connections get.
+    `candidate` is the policy in the shadow, `expires` the end of the certificate that new connections get, and
+    `directory` how that of identities stands.
     """
     registry = CollectorRegistry(auto_describe=False)
     ProcessCollector(registry=registry)
@@ -43,6 +46,7 @@ def metrics_text(
                 *_of_counts(counts),
                 *_of_policy(status, clock()),
                 *_of_shadow(candidate),
+                *_of_directory(directory, counts),
                 *_of_workers(workers, restarts),
                 *_of_certificate(expires),
             ]
@@ -147,6 +151,28 @@ def _of_shadow(candidate: PolicyStatus) -> Iterator[Metric]:
         "1 while the newest candidate cannot be had.",
         value=int(candidate.refused is not None or bool(candidate.unseen)),
     )
+
+
+def _of_directory(directory: DirectoryStatus, counts: Counts) -> Iterator[Metric]:
+    for name, text, value in (
+        ("revision", "Revision of the directory that answers; 0 without one.", directory.revision),
+        ("staleness_seconds", "How long ago its store was seen; 0 without one.", round(directory.staleness, 3)),
+        ("identities", "Identities that are held in memory.", directory.identities),
+        ("credentials", "API keys and access tokens that are held in memory.", directory.credentials),
+        ("audit_waiting", "Impersonated decisions that are still to be written to the audit.", directory.waiting),
+    ):
+        yield GaugeMetricFamily(f"authz_directory_{name}", text, value=value)
+    lag = HistogramMetricFamily(
+        "authz_directory_follow_lag_seconds", "From a change of the directory to decisions that are made by it."
+    )
+    lag.add_metric((), *_buckets(counts.directory_lag))
+    yield lag
+    authentications = CounterMetricFamily(
+        "authz_authentications", "Credentials by what they were found to be.", labels=("outcome",)
+    )
+    for outcome, number in counts.authentications.items():
+        authentications.add_metric((outcome,), number)
+    yield authentications
 
 
 def _of_workers(workers: int, restarts: int) -> Iterator[Metric]:

@@ -1,0 +1,214 @@
+"""The directory of identities in a process that answers: its store, the copy in memory, and what goes on behind it.
+
+To be imported only where a directory is in use: it brings databases, cryptography and more.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection
+
+from authz_sidecar.audit.checkpoint import CheckpointError, CheckpointFile
+from authz_sidecar.audit.checkpoint_writer import CheckpointWriter
+from authz_sidecar.audit.record import SIDECAR
+from authz_sidecar.audit.signing import KeyFileError, SigningKey
+from authz_sidecar.directory.administration import IdentityAdministration
+from authz_sidecar.directory.authentication import Authenticator
+from authz_sidecar.directory.copy import DirectoryCopy
+from authz_sidecar.directory.credential_administration import CredentialAdministration
+from authz_sidecar.directory.errors import DirectoryError, Fault
+from authz_sidecar.directory.follower import Deliver, Follower
+from authz_sidecar.directory.policy import PolicyView
+from authz_sidecar.directory.records import Actor
+from authz_sidecar.directory.store import Store
+from authz_sidecar.directory.use import Use
+from authz_sidecar.engine import DirectoryStatus, Engine, Identities
+from authz_sidecar.engine.holdings import assigned_roles
+from authz_sidecar.server.settings import DirectorySettings, StartError
+from authz_sidecar.server.witness import ImpersonationWitness
+from authz_sidecar.values.directory_rules import DirectoryRules
+
+if TYPE_CHECKING:
+    from authz_sidecar.directory.jwt import JwtVerifier
+    from authz_sidecar.directory.jwt_identity import JwtCredentials
+    from authz_sidecar.directory.key_source import KeySources
+
+logger = logging.getLogger(__name__)
+
+# Between looks at whether the audit is to be signed for.
+CHECKPOINT_SECONDS = 30.0
+# How long a server that stops waits for the store to take what is left for the audit.
+AUDIT_SECONDS = 5.0
+# How long it waits at its start for the keys of identity providers; what does not come in time comes later.
+ISSUERS_SECONDS = 5.0
+STORE_HELP = "see that the store is there and can be reached, or name another with `--directory`"
+
+
+class ServedDirectory:
+    """The directory of one process. Made in a thread, since it reads the whole store; raises StartError.
+
+    `engine` decides, and `deliver` reaches the thread in which it does. `first` says that no other process of this
+    sidecar does what is to be done once: to look the store through, and to sign for the audit.
+    """
+
+    def __init__(self, settings: DirectorySettings, engine: Engine, deliver: Deliver, *, first: bool) -> None:
+        self._engine = engine
+        self._closing = ExitStack()
+        companies = frozenset(settings.companies) or None
+        self._copy = DirectoryCopy(companies, settings.max_staleness)
+        try:
+            self.store = store = Store.open(settings.url, check=first)
+            self._closing.callback(store.close)
+            self._follower = Follower(store, self._copy, deliver, late=engine.counts.directory_lag.observe)
+            self._closing.callback(self._follower.stop)
+            self._follower.load()
+            self.epoch = self._copy.epoch
+        except DirectoryError as error:
+            self._closing.close()
+            raise StartError(f"the directory cannot be served: {error.message}", error.help or STORE_HELP) from error
+        try:
+            self._use = Use(store)
+            self._witness = ImpersonationWitness(store, time.time)
+            self._sources, jwts, credentials = _identity_providers(settings.issuers)
+            self._checkpoints = _Checkpoints(store, settings) if settings.audit_key and first else None
+        except StartError:
+            self._closing.close()
+            raise
+        authenticator = Authenticator(self._copy, credentials, self._rules, self._use)
+        self.authenticator = authenticator
+        self.identities = Identities(self._copy, authenticator, engine.counts)
+        after = self._follower.catch_up
+        self.administration = IdentityAdministration(store, self._policy, after=after)
+        self.credentials = CredentialAdministration(store, self._policy, after=after, jwts=jwts)
+        self.witness = self._witness.see
+
+    def begin(self) -> None:
+        """Follow the store and write what waits, from now on."""
+        self._follower.start()
+        if self._checkpoints is not None:
+            # Ended last: what the others write at their end is signed for, too.
+            self._checkpoints.start()
+            self._closing.callback(self._checkpoints.stop)
+        self._use.start()
+        self._closing.callback(self._use.stop)
+        self._witness.queue.start()
+        self._closing.callback(self._witness.queue.close, AUDIT_SECONDS)
+        if self._sources is not None:
+            self._sources.start()
+            self._closing.callback(self._sources.stop)
+            if not self._sources.wait(ISSUERS_SECONDS):
+                logger.warning("not all keys of identity providers have come yet; going on without")
+
+    def close(self) -> None:
+        """Write what is left, and end. For a thread other than that of the engine."""
+        self._closing.close()
+
+    def status(self) -> DirectoryStatus:
+        """How it stands."""
+        copy = self._copy
+        return DirectoryStatus(
+            copy.revision,
+            copy.staleness(time.monotonic()),
+            copy.max_staleness,
+            self._follower.problem,
+            copy.identities,
+            copy.credentials,
+            self._witness.queue.waiting,
+        )
+
+    def _rules(self) -> DirectoryRules:
+        decider = self._engine.snapshot_state.decider
+        return DirectoryRules() if decider is None else decider.snapshot.directory_rules
+
+    def _policy(self) -> PolicyView:
+        """The policy that is current; raises DirectoryError(UNAVAILABLE) where there is none."""
+        policy = self._engine.snapshot_state
+        if policy.decider is None:
+            raise DirectoryError(
+                Fault.UNAVAILABLE, "no policy has been loaded", "try again once there is one", retry_after=5.0
+            )
+
+        def held(subject: str) -> tuple[tuple[str, str], ...]:
+            # The policy, and not its snapshot alone: it is not taken apart while somebody holds it.
+            decider = policy.decider
+            return () if decider is None else assigned_roles(decider.snapshot, subject, time.time())
+
+        return PolicyView(policy.decider.snapshot.directory_rules, policy.policy_version, held)
+
+
+class _Checkpoints:
+    """Signs for the audit of a store, in a thread."""
+
+    def __init__(self, store: Store, settings: DirectorySettings) -> None:
+        try:
+            key = SigningKey.load(Path(settings.audit_key))
+        except KeyFileError as error:
+            raise StartError(error.message, error.help) from error
+
+        @contextmanager
+        def write() -> Iterator[Connection]:
+            with store.change(Actor(SIDECAR), time.time()) as change:
+                yield change.connection
+
+        file = CheckpointFile(Path(settings.audit_checkpoints))
+        self._writer = CheckpointWriter(store.read, write, key, file)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="audit-checkpoints", daemon=True)
+        # What was told last, so that it is not told every time.
+        self._problem = ""
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Sign for what has come since, and end."""
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(CHECKPOINT_SECONDS):
+            self._sign()
+        self._sign(force=True)
+
+    def _sign(self, *, force: bool = False) -> None:
+        try:
+            self._writer.run_once(force=force)
+        except (CheckpointError, DirectoryError) as error:
+            problem = f"{error.message}; {error.help}"
+        # It has to live on, whatever it is.
+        except Exception as error:
+            logger.exception("the audit could not be signed for")
+            problem = type(error).__name__
+        else:
+            problem = ""
+        if problem and problem != self._problem:
+            logger.error("the audit is not signed for: %s", problem)
+        self._problem = problem
+
+
+def _identity_providers(file: str) -> "tuple[KeySources | None, JwtVerifier | None, JwtCredentials | None]":
+    """The identity providers in a file ("" for none); raises StartError."""
+    if not file:
+        return None, None, None
+    from authz_sidecar.bundle.findings import Findings
+    from authz_sidecar.directory.issuers import load_issuers
+    from authz_sidecar.directory.jwt import JwtVerifier
+    from authz_sidecar.directory.jwt_identity import JwtCredentials
+    from authz_sidecar.directory.key_source import KeySources
+
+    findings = Findings()
+    path = Path(file)
+    issuers = load_issuers(path, findings)
+    if issuers is None:
+        first = findings.sorted()[0]
+        more = f" (and {findings.errors - 1} more)" if findings.errors > 1 else ""
+        raise StartError(f"the identity providers cannot be served: {first.span}: {first.message}{more}", first.help)
+    sources = KeySources(issuers, path.parent)
+    verifier = JwtVerifier(sources.by_issuer)
+    return sources, verifier, JwtCredentials(verifier)

@@ -1,0 +1,75 @@
+"""What one identity asks for another, on its way to the audit: it is written behind the answers, in order."""
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from authz_sidecar.audit.queue import AuditQueue
+from authz_sidecar.audit.record import SIDECAR
+from authz_sidecar.directory.records import Actor
+from authz_sidecar.directory.store import Store
+from authz_sidecar.engine import Answer
+from authz_sidecar.values import Request
+
+
+class Impersonation(msgspec.Struct, frozen=True, gc=False):
+    """A decision for `user` that `actor` asked for. `kind` is what was asked, as in the decision log."""
+
+    time: float
+    actor: Actor
+    kind: str
+    action: str
+    company: str
+    object_type: str
+    object_id: str
+    allowed: bool
+    reason: str
+    policy_version: str
+    decision_id: str
+
+
+class ImpersonationWitness:
+    """Puts decisions into a queue, and what is queued into the audit of `store`. `calendar` gives seconds since
+    1970-01-01 UTC."""
+
+    def __init__(self, store: Store, calendar: Callable[[], float]) -> None:
+        self._store = store
+        self._calendar = calendar
+        self.queue = AuditQueue(self._write)
+
+    def see(self, kind: str, request: Request, answer: Answer, call_id: str) -> bool:
+        """Take a decision; False where there is no room, and what was decided must not be told."""
+        asker = answer.asker
+        if asker is None:
+            return False
+        decision = answer.decision
+        return self.queue.put(
+            Impersonation(
+                request.time,
+                Actor(asker.actor, asker.subject, asker.credential, call=call_id),
+                kind,
+                request.action,
+                request.company,
+                request.type,
+                request.id,
+                decision.allowed,
+                decision.reason.label,
+                answer.policy_version,
+                answer.decision_id,
+            )
+        )
+
+    def _write(self, batch: Sequence[Impersonation]) -> None:
+        with self._store.change(Actor(SIDECAR), self._calendar()) as change:
+            for one in batch:
+                change.audit(
+                    "impersonation.allowed" if one.allowed else "impersonation.denied",
+                    company=one.company,
+                    object_type=one.object_type,
+                    object_id=one.object_id,
+                    after={"asked": one.kind, "action": one.action, "reason": one.reason},
+                    policy_version=one.policy_version,
+                    decision_id=one.decision_id,
+                    actor=one.actor,
+                    time=one.time,
+                )

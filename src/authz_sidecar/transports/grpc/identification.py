@@ -1,0 +1,84 @@
+"""Who asks: the fields of a message that name the subject, by itself, by a credential, or as somebody to act for."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeAlias
+
+from authz_sidecar._proto.authz.v1 import check_pb2, filter_pb2
+from authz_sidecar.engine import Asker, Identities
+from authz_sidecar.transports.grpc.errors import ErrorReason, InvalidCheckError, not_supported
+from authz_sidecar.values import Violation
+from authz_sidecar.values.request import ROLE_PREFIX, value_problem
+
+Asking: TypeAlias = check_pb2.CheckRequest | filter_pb2.FilterObjectsRequest
+
+NOBODY = Violation("subject", "neither subject nor credential is set")
+# Stands for the subject of a request whose credential stands for nobody, while the rest of it is looked at.
+STAND_IN = "-"
+
+
+def read_asker(message: Asking, identities: Identities, company: str | None, time: float) -> Asker:
+    """For whom to decide what a message asks about an object of `company` (None: of any), at `time` (seconds since
+    1970-01-01 UTC). Raises InvalidCheckError."""
+    subject, credential, user = message.subject, message.credential, message.on_behalf_of
+    if credential or user:
+        _require_one(message)
+        if subject:
+            # It is not the subject of the request, which is looked at later.
+            problem = value_problem(subject)
+            if subject.startswith(ROLE_PREFIX):
+                problem = f"begins with `{ROLE_PREFIX}`, which is kept for roles"
+            if problem:
+                raise InvalidCheckError([Violation("subject", f"subject {problem}")])
+    return identities.asker(subject, credential, user, company, time)
+
+
+def refuse_identification(message: Asking) -> None:
+    """Raises for the ways of naming the subject that need a directory; an invalid mixture comes first."""
+    _require_one(message)
+    if message.credential:
+        raise credentials_not_known()
+    raise not_supported(
+        ErrorReason.ON_BEHALF_OF_NOT_SUPPORTED, "there is no directory of identities here to know on_behalf_of by"
+    )
+
+
+def credentials_not_known() -> Exception:
+    """The error of a call with a credential where there is no directory."""
+    return not_supported(
+        ErrorReason.CREDENTIAL_NOT_SUPPORTED,
+        "there is no directory of identities here to know credentials by; set subject",
+    )
+
+
+@contextmanager
+def named_otherwise(asker: Asker) -> Iterator[None]:
+    """Violations of the subject are those of the field that named it."""
+    field = "on_behalf_of" if asker.actor else "credential"
+    try:
+        yield
+    except InvalidCheckError as error:
+        raise InvalidCheckError(
+            [
+                Violation(field, found.description.replace("subject", field, 1)) if found.field == "subject" else found
+                for found in error.violations
+            ]
+        ) from None
+
+
+def named_subject(asker: Asker | None) -> str:
+    """Whom an answer names as its subject: whoever the request did not name by itself."""
+    return asker.subject if asker is not None and asker.named else ""
+
+
+def named_actor(asker: Asker | None) -> str:
+    """Whom an answer names as acting for its subject."""
+    return asker.actor if asker is not None else ""
+
+
+def _require_one(message: Asking) -> None:
+    if message.credential and message.subject:
+        description = "both subject and credential are set; exactly one of them names the subject"
+        raise InvalidCheckError([Violation("credential", description)])
+    if not message.credential and not message.subject:
+        raise InvalidCheckError([NOBODY])
