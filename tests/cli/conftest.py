@@ -10,6 +10,9 @@ import pytest
 
 from authz_sidecar.cli import main
 from tests.cli.command_line import RBAC_MODEL, RBAC_POLICY, Run, WriteBundle
+from tests.directory.conftest import dialect, empty_store, store_url
+
+__all__ = ["dialect", "empty_store", "store_url"]
 
 
 @pytest.fixture

@@ -227,7 +227,7 @@ def test_exported_identities_say_who_is_reached(run: Run, repository: Path) -> N
     (policies / "roles.yaml").write_text(MORE)
     (repository / "ids.jsonl").write_text(IDENTITIES)
     bare = run("diff", "main")
-    assert "`--identities FILE` tells whom a change reaches" in bare.stdout
+    assert "`--directory` and `--identities` tell whom a change reaches" in bare.stdout
     assert "  + CLERK gains salary: read in every company (sensitive)" in bare.stdout
     result = run("diff", "main", "--identities", "ids.jsonl")
     assert result.returncode == 1

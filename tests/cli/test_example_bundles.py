@@ -53,10 +53,10 @@ def test_a_readme_shows_an_allow_and_a_deny(run: Run, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BUNDLES)
-def test_a_readme_names_every_file_and_what_is_missing(name: str) -> None:
-    """The table of an example's README is its files, and a section says what the bundle cannot say yet."""
+def test_a_readme_names_every_file_and_what_the_directory_keeps(name: str) -> None:
+    """The table of an example's README is its files, and a section says what the directory keeps."""
     folder = ROOT / "examples" / name
     readme = (folder / "README.md").read_text(encoding="utf-8")
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert set(re.findall(r"^\| `([^`]+)` \|", readme, re.MULTILINE)) == files - {"README.md"}
-    assert re.search(r"^## Not in this bundle yet\n\n- ", readme, re.MULTILINE)
+    assert re.search(r"^## In the directory\n\n`serve --directory` keeps ", readme, re.MULTILINE)

@@ -9,6 +9,7 @@ import click
 import msgspec
 from click.core import ParameterSource
 
+from authz_sidecar.cli.directory import directory_option, open_store
 from authz_sidecar.cli.explanation import (
     decision_line,
     decision_object,
@@ -66,6 +67,13 @@ class Grounds(msgspec.Struct, frozen=True):
     metavar="COMMIT",
     help="With `--server`: an answer only from a policy that contains this commit.",
 )
+@click.option(
+    "--on-behalf-of",
+    default="",
+    metavar="USER",
+    help="With `--server`: the user whom the service account SUBJECT acts for.",
+)
+@directory_option("With a bundle: a directory that knows the subject too.")
 @server_option("Ask the sidecar that listens there for gRPC, instead of reading a bundle: `host:port` or `unix:/path`.")
 @timeout_option
 @format_option("text", "json")
@@ -78,6 +86,8 @@ def command(
     explain: bool,
     policies: Path,
     minimum_policy_version: str | None,
+    on_behalf_of: str,
+    directory: str | None,
     server: Address | None,
     timeout: float,
     form: str,
@@ -94,11 +104,14 @@ def command(
         raise click.UsageError("`--time` is for a bundle: with `--server` the time is that of the server's clock")
     if asked is None and minimum_policy_version:
         raise click.UsageError("`--minimum-policy-version` is for `--server`: a bundle is read as it is")
+    if asked is None and on_behalf_of:
+        raise click.UsageError("`--on-behalf-of` is for `--server`, which writes it to its audit")
     request = read_question(terminal, subject, object, action, more, clock.time() if time is None else time)
     if asked is None:
+        request = request if directory is None else _known(terminal, request, directory)
         grounds = _decide(terminal, policies, request, explain)
     else:
-        grounds = _ask(terminal, asked, timeout, request, minimum_policy_version or "", explain)
+        grounds = _ask(terminal, asked, timeout, request, minimum_policy_version or "", on_behalf_of, explain)
     explanation = grounds.explanation
     decision = explanation.decision
     if form == "json":
@@ -131,6 +144,19 @@ def _chosen_server(server: Address | None) -> Address | None:
     if source("server") is ParameterSource.COMMANDLINE:
         raise click.UsageError("give `--policies` or `--server`, not both: one of them answers")
     return None
+
+
+def _known(terminal: Terminal, request: Request, directory: str) -> Request:
+    """The request with what the directory knows of its subject; raises CommandError where it cannot be read."""
+    from authz_sidecar.cli.administration import directory_problems
+    from authz_sidecar.directory.errors import DirectoryError
+    from authz_sidecar.directory.loading import read_identity
+
+    with open_store(terminal, directory) as store:
+        try:
+            return msgspec.structs.replace(request, identity=read_identity(store, request.subject))
+        except DirectoryError as error:
+            raise CommandError(terminal, *directory_problems(error)) from None
 
 
 def _decide(terminal: Terminal, policies: Path, request: Request, explain: bool) -> Grounds:
@@ -167,7 +193,15 @@ def _origin(compiled: CompiledBundle, policies: Path, rule: Rule) -> "Origin | N
     return newest(found.values()) if found else None
 
 
-def _ask(terminal: Terminal, server: Address, timeout: float, request: Request, minimum: str, explain: bool) -> Grounds:
+def _ask(
+    terminal: Terminal,
+    server: Address,
+    timeout: float,
+    request: Request,
+    minimum: str,
+    on_behalf_of: str,
+    explain: bool,
+) -> Grounds:
     """The answer of a running sidecar; raises CommandError where there is none."""
     from authz_sidecar.transports.grpc.client import (
         CallFailedError,
@@ -179,9 +213,9 @@ def _ask(terminal: Terminal, server: Address, timeout: float, request: Request, 
     try:
         with SidecarClient(server, timeout) as client:
             if explain:
-                answer, explanation = client.explain(request, minimum)
+                answer, explanation = client.explain(request, minimum, on_behalf_of)
             else:
-                answer = client.check(request, minimum)
+                answer = client.check(request, minimum, on_behalf_of)
                 explanation = Explanation(answer.decision)
     except CallFailedError as error:
         raise CommandError(terminal, *call_problems(error, server, timeout)) from None

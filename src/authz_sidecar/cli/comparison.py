@@ -1,8 +1,10 @@
-"""Two sides of a comparison, read and compiled for a command, with exported identities beside both if there are any."""
+"""Two sides of a comparison, read and compiled for a command, with the identities of a file or of a directory beside
+both if there are any."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
@@ -17,7 +19,11 @@ from authz_sidecar.sources.load import LoadedBundle
 from authz_sidecar.sources.objects import RepositoryError
 from authz_sidecar.sources.repository import Repository
 from authz_sidecar.sources.side import DirectorySide, RevisionSide, find_side
-from authz_sidecar.values import Severity
+from authz_sidecar.values import Diagnostic, Severity
+
+if TYPE_CHECKING:
+    # Read where there are identities beside a bundle.
+    from authz_sidecar.bundle.identities import IdentitiesFile
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
@@ -30,7 +36,7 @@ class ComparedSide(msgspec.Struct, frozen=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """Both sides, what is to be said about them, and the kinds (`user`, `service_account`) of exported identities."""
+    """Both sides, what is to be said about them, and kinds (`user`, `service_account`) of identities beside theirs."""
 
     base: ComparedSide
     head: ComparedSide
@@ -49,11 +55,31 @@ class _Found(msgspec.Struct, frozen=True):
     called: str
 
 
+class _Beside(msgspec.Struct, frozen=True):
+    """Identities that count beside those of the bundles: where they stand (`file`, and `places` to show them), and what
+    messages call that. What comes from elsewhere than a file is taken as far as it goes."""
+
+    content: "IdentitiesFile"
+    file: str
+    name: str
+    places: Places
+    noun: str
+    lenient: bool = False
+
+
 def read_comparison(
-    terminal: Terminal, base: str, head: str | None, policies: Path, *, identities: Path | None, links: bool
+    terminal: Terminal,
+    base: str,
+    head: str | None,
+    policies: Path,
+    *,
+    identities: Path | None,
+    directory: str | None,
+    links: bool,
 ) -> Comparison:
     """Read and compile both sides: revisions, or directories, as `sources.side` tells them apart; None for `head` is
-    the directory `policies` as it is. A base without that folder is one without policy. `links` says whether reports
+    the directory `policies` as it is. A base without that folder is one without policy. `identities` is a file, and
+    `directory` the URL of a directory, whose identities count beside those of the bundles. `links` says whether reports
     will link to lines of commits.
 
     Raises CommandError, after the findings were shown, where a side or the identities file has errors.
@@ -63,13 +89,16 @@ def read_comparison(
         notes: list[str] = []
         if found[0].loaded is None:
             notes.append(f"`{base}` has no policies in `{policies}`: everything in them is new")
-        kinds: Mapping[str, str] = {}
-        outside: frozenset[str] = frozenset()
-        if identities is not None:
-            found, told, kinds, file = _with_identities(terminal, found, identities)
+        kinds: dict[str, str] = {}
+        outside: set[str] = set()
+        besides = [] if identities is None else [_read_identities(terminal, identities)]
+        besides += [] if directory is None else [_read_directory(terminal, directory)]
+        for beside in besides:
+            found, told = _with_identities(terminal, found, beside)
             notes += told
-            outside = frozenset((file,))
-        sides = [_compile(terminal, one, outside, links) for one in found]
+            outside.add(beside.file)
+            kinds |= {record.id: record.kind for record in beside.content.identities}
+        sides = [_compile(terminal, one, frozenset(outside), links) for one in found]
     except RepositoryError as error:
         raise CommandError(terminal, (error.message, error.help)) from None
     return Comparison(base=sides[0], head=sides[1], notes=tuple(notes), kinds=kinds)
@@ -89,12 +118,9 @@ def _find(terminal: Terminal, text: str | None, policies: Path, may_lack: bool) 
         return _Found(at, at.load(), policies, name, text or name)
 
 
-def _with_identities(
-    terminal: Terminal, found: list[_Found], path: Path
-) -> tuple[list[_Found], list[str], Mapping[str, str], str]:
-    """The sides with the identities of a file beside their own, notes, kinds of identities, and the file's name."""
+def _read_identities(terminal: Terminal, path: Path) -> _Beside:
+    """The identities of a file; raises CommandError."""
     from authz_sidecar.bundle.identities import MAX_BYTES, parse_identities
-    from authz_sidecar.bundle.identity_merge import merge_identities
 
     # No file of a bundle is called so.
     file = str(path) if "/" in str(path) else f"./{path}"
@@ -110,33 +136,57 @@ def _with_identities(
         raise CommandError(terminal, (f"`{path}` is larger than {MAX_BYTES:,} bytes", "export fewer identities"))
     findings = Findings()
     content = parse_identities(data, file, findings)
-    diagnostics = findings.sorted()
+    places = Places(Path(), {file: data})
+    if content is None:
+        _refuse(terminal, str(path), findings.sorted(), places)
+    return _Beside(content, file, str(path), places, "the identities file")
+
+
+def _read_directory(terminal: Terminal, url: str) -> _Beside:
+    """The identities of a directory; raises CommandError."""
+    from authz_sidecar.bundle.identities import DIRECTORY_FILE
+    from authz_sidecar.cli.directory import read_identities
+
+    with Progress(terminal) as progress:
+        progress.step("reading the directory")
+        content = read_identities(terminal, url)
+    places = Places(Path(), {}, frozenset((DIRECTORY_FILE,)))
+    return _Beside(content, DIRECTORY_FILE, DIRECTORY_FILE, places, "the directory", lenient=True)
+
+
+def _with_identities(terminal: Terminal, found: list[_Found], beside: _Beside) -> tuple[list[_Found], list[str]]:
+    """The sides with identities beside their own, and notes; raises CommandError."""
+    from authz_sidecar.bundle.identity_merge import merge_identities
+
     bundles = {
         at: one.loaded.bundle
         for at, one in enumerate(found)
         if one.loaded is not None and one.loaded.bundle is not None
     }
+    names = ("base", "head")
+    merged, diagnostics = merge_identities(
+        beside.content, [(names[at], bundle) for at, bundle in bundles.items()], lenient=beside.lenient
+    )
+    if any(finding.severity is Severity.ERROR for finding in diagnostics):
+        _refuse(terminal, beside.name, diagnostics, beside.places)
     notes: list[str] = []
-    if content is not None:
-        names = ("base", "head")
-        merged, problems = merge_identities(content, [(names[at], bundle) for at, bundle in bundles.items()])
-        diagnostics += problems
-        found = list(found)
-        for at, result in zip(bundles, merged, strict=True):
-            loaded = found[at].loaded
-            if loaded is not None:
-                replaced = msgspec.structs.replace(loaded, bundle=result.bundle)
-                found[at] = msgspec.structs.replace(found[at], loaded=replaced)
-            notes += result.notes
-    errors = [finding for finding in diagnostics if finding.severity is Severity.ERROR]
-    if content is None or errors:
-        places = Places(Path(), {file: data})
-        for diagnostic in diagnostics:
-            terminal.note(*finding_lines(diagnostic, places))
-        raise CommandError(terminal, (f"`{path}` cannot be used: {count_line(errors)}", ""))
+    found = list(found)
+    for at, result in zip(bundles, merged, strict=True):
+        loaded = found[at].loaded
+        if loaded is not None:
+            replaced = msgspec.structs.replace(loaded, bundle=result.bundle)
+            found[at] = msgspec.structs.replace(found[at], loaded=replaced)
+        notes += result.notes
     if diagnostics:
-        notes.append(f"{count_line(diagnostics)} in the identities file, which a bundle would show")
-    return found, notes, {record.id: record.kind for record in content.identities}, file
+        notes.append(f"{count_line(diagnostics)} in {beside.noun}, which a bundle would show")
+    return found, notes
+
+
+def _refuse(terminal: Terminal, name: str, diagnostics: Sequence[Diagnostic], places: Places) -> NoReturn:
+    for diagnostic in diagnostics:
+        terminal.note(*finding_lines(diagnostic, places))
+    errors = [finding for finding in diagnostics if finding.severity is Severity.ERROR]
+    raise CommandError(terminal, (f"`{name}` cannot be used: {count_line(errors)}", ""))
 
 
 def _compile(terminal: Terminal, found: _Found, outside: frozenset[str], links: bool) -> ComparedSide:

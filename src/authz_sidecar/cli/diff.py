@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from authz_sidecar.cli.comparison import Comparison, read_comparison
+from authz_sidecar.cli.directory import directory_option
 from authz_sidecar.cli.gate import check_gate_options, find_violations, gate_options, read_facts
 from authz_sidecar.cli.loading import CompiledBundle, end
 from authz_sidecar.cli.option import color_option, format_option, policies_option
@@ -26,6 +27,7 @@ Examples:
   authz-sidecar diff origin/main...HEAD HEAD --format markdown --output comment.md
   authz-sidecar diff v1 v2 --policies policies --format html --output access.html
   authz-sidecar diff ./old/ ./new/ --identities identities.jsonl
+  authz-sidecar diff origin/main --directory /var/lib/authz/directory.db
   authz-sidecar diff origin/main --gate --approved-by security
 """
 
@@ -41,6 +43,7 @@ Examples:
     type=click.Path(path_type=Path),
     help="Who holds which roles, where the bundle does not say so: an exported file (YAML, JSON or JSON lines).",
 )
+@directory_option("Who holds which roles: the identities of this directory, a file or the URL of a database.")
 @click.option(
     "--source-url",
     metavar="TEMPLATE",
@@ -61,6 +64,7 @@ def command(
     policies: Path,
     form: str,
     identities: Path | None,
+    directory: str | None,
     source_url: str,
     output: Path | None,
     gate: bool,
@@ -78,7 +82,9 @@ def command(
     """
     terminal = Terminal(color)
     check_gate_options(gate, approved_by, justification)
-    compared = read_comparison(terminal, base, head, policies, identities=identities, links=bool(source_url))
+    compared = read_comparison(
+        terminal, base, head, policies, identities=identities, directory=directory, links=bool(source_url)
+    )
     base_material, head_material = _material(compared.base.compiled), _material(compared.head.compiled)
     diff = _compare(terminal, base_material, head_material)
     violations: tuple[Violation, ...] = ()
@@ -124,7 +130,7 @@ def _notes(compared: Comparison, diff: AccessDiff) -> tuple[str, ...]:
     if diff.roles and not any(len(bundle.tables[name]) for bundle in sides for name in bundle.model.roles):
         return (
             *compared.notes,
-            "the policies do not say who holds which role: `--identities FILE` tells whom a change reaches",
+            "the policies do not say who holds which role: `--directory` and `--identities` tell whom a change reaches",
         )
     return compared.notes
 

@@ -22,6 +22,14 @@ SENTENCES: dict[Reason, str] = {
     Reason.EVALUATION_ERROR: "a condition could not be evaluated, so it is denied",
     Reason.NO_POLICY: "no policy is loaded",
     Reason.ALLOWED_WITHOUT_RULE: "no rule denies it, and the model's effect allows what no rule denies",
+    Reason.INACTIVE_SUBJECT: "the identity is switched off in the directory",
+    Reason.INVALID_CREDENTIAL: "the credential is unknown or wrong",
+    Reason.CREDENTIAL_EXPIRED: "the credential has expired",
+    Reason.CREDENTIAL_REVOKED: "the credential was revoked",
+    Reason.CREDENTIAL_INACTIVE: "the credential is switched off",
+    Reason.STALE_DIRECTORY: "the directory has not been seen for too long",
+    Reason.IMPERSONATION_NOT_ALLOWED: "the subject may not act for that user on this object",
+    Reason.COMPANY_NOT_HELD: "the sidecar does not hold this company",
 }
 
 
@@ -56,6 +64,8 @@ def explanation_lines(explanation: Explanation, places: Places, origin: "Origin 
     if decision.detail:
         sentence += f": {decision.detail}"
     yield _entry("because", visible(sentence))
+    if decision.source:
+        yield _entry("decided by", visible(f"{decision.source} of the directory"))
     if explanation.rule is not None:
         yield from _rule_lines("rule", explanation.rule, explanation.fields, places)
         if origin is not None:
@@ -98,6 +108,7 @@ def decision_object(decision: Decision) -> dict[str, Any]:
         "allowed": decision.allowed,
         "reason": decision.reason.label,
         "detail": decision.detail,
+        **({"source": decision.source} if decision.source else {}),
     }
 
 

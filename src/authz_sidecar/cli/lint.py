@@ -10,6 +10,7 @@ import msgspec
 from authz_sidecar import __version__
 from authz_sidecar.bundle.wording import counted, suggest
 from authz_sidecar.cli.correcting import correct_bundle
+from authz_sidecar.cli.directory import directory_option, read_held_roles
 from authz_sidecar.cli.findings import count_line, finding_lines, github_lines
 from authz_sidecar.cli.lint_forms import gitlab_report, lint_form
 from authz_sidecar.cli.loading import ReadBundle, end, read_bundle
@@ -39,6 +40,7 @@ Examples:
   authz-sidecar lint --explain shadowed-grant
   authz-sidecar lint --write-baseline
   authz-sidecar lint --diff
+  authz-sidecar lint --directory /var/lib/authz/directory.db
   authz-sidecar lint --format sarif > findings.sarif
 """
 
@@ -65,6 +67,7 @@ Examples:
 @click.option("--diff", "only_diff", is_flag=True, help="Show what `--fix` would change; exit 1 if anything.")
 @click.option("--list", "only_list", is_flag=True, help="Show the rules, and judge nothing.")
 @click.option("--explain", metavar="CODE", help="Show the page of one rule, and judge nothing.")
+@directory_option("Count also what identities of this directory hold, and tell which roles in use the bundle drops.")
 @format_option("text", "json", "sarif", "github", "gitlab")
 @color_option
 def command(
@@ -78,6 +81,7 @@ def command(
     only_diff: bool,
     only_list: bool,
     explain: str | None,
+    directory: str | None,
     form: str,
     color: str,
 ) -> None:
@@ -110,6 +114,7 @@ def command(
     with collections_paused():
         read = read_bundle(terminal, policies)
         files: Mapping[str, bytes] = read_directory(policies)[0] or {}
+        held = None if directory is None else read_held_roles(terminal, directory)
         stored = NewBaseline() if writes else _stored(terminal, baseline, policies / BASELINE_FILE)
         with Progress(terminal) as progress:
             report = lint_bundle(
@@ -120,6 +125,7 @@ def command(
                 choice=choice,
                 baseline=stored,
                 watch=lambda code, number, of: progress.step(f"linting: {code} ({number} of {of})"),
+                held=held,
             )
     if isinstance(stored, NewBaseline):
         report = _write(terminal, stored, baseline or policies / BASELINE_FILE, read, report)

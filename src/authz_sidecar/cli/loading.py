@@ -47,10 +47,14 @@ def read_bundle(terminal: Terminal, policies: Path) -> ReadBundle:
 
 
 def compile_loaded(
-    loaded: LoadedBundle, progress: Progress, root: Path, files: Callable[[], BundleFiles | None]
+    loaded: LoadedBundle,
+    progress: Progress,
+    root: Path,
+    files: Callable[[], BundleFiles | None],
+    outside: frozenset[str] = frozenset(),
 ) -> ReadBundle:
     """Compile a bundle that was read. `root` is where its files stand, and `files` reads them again, which is done
-    only where there are findings to show."""
+    only where there are findings to show; `outside` are places that are not its files."""
     diagnostics = list(loaded.diagnostics)
     snapshot = None
     if loaded.bundle is not None:
@@ -62,19 +66,38 @@ def compile_loaded(
         snapshot,
         tuple(sorted(diagnostics, key=lambda diagnostic: diagnostic.sort_key)),
         loaded.policy_version,
-        Places(root, (files() if diagnostics else None) or {}),
+        Places(root, (files() if diagnostics else None) or {}, outside),
     )
 
 
-def require_bundle(terminal: Terminal, policies: Path) -> CompiledBundle:
-    """The bundle in `policies`, ready to decide.
+def require_bundle(terminal: Terminal, policies: Path, directory: str | None = None) -> CompiledBundle:
+    """The bundle in `policies`, ready to decide. The identities of `directory` (the URL of one) count beside its own.
 
     A bundle with errors ends the command: they go to standard error and it exits 2. Warnings are counted there,
     so that a script's standard error stays short, and `lint` shows them.
     """
-    read = read_bundle(terminal, policies)
+    read = read_bundle(terminal, policies) if directory is None else _read_beside(terminal, policies, directory)
     shown = str(policies)
     return require_compiled(terminal, read, shown, f"see `authz-sidecar lint {shown}`")
+
+
+def _read_beside(terminal: Terminal, policies: Path, directory: str) -> ReadBundle:
+    from authz_sidecar.bundle.identities import DIRECTORY_FILE
+    from authz_sidecar.bundle.identity_merge import merge_identities
+    from authz_sidecar.cli.directory import read_identities
+
+    require_directory(terminal, policies)
+    with Progress(terminal) as progress:
+        progress.step("reading the policies")
+        loaded = load_bundle(policies)
+        if loaded.bundle is not None:
+            progress.step("reading the directory")
+            content = read_identities(terminal, directory)
+            (merged,), _ = merge_identities(content, [("the bundle", loaded.bundle)], lenient=True)
+            loaded = msgspec.structs.replace(loaded, bundle=merged.bundle)
+            terminal.note(*[(visible(note),) for note in merged.notes])
+        outside = frozenset((DIRECTORY_FILE,))
+        return compile_loaded(loaded, progress, policies, lambda: read_directory(policies)[0], outside)
 
 
 def require_compiled(terminal: Terminal, read: ReadBundle, name: str, see: str, remedy: str = "") -> CompiledBundle:

@@ -26,6 +26,10 @@ _NAMED = re.compile(
 )
 
 
+# How rules that are records of a directory name their place.
+DIRECTORY = "directory:"
+
+
 class Places:
     """The places of the bundle in `root`, whose files were read as `files` (name in the bundle -> bytes).
 
@@ -33,14 +37,18 @@ class Places:
     never opened for its source line.
     """
 
-    def __init__(self, root: Path, files: Mapping[str, bytes]) -> None:
+    def __init__(self, root: Path, files: Mapping[str, bytes], outside: frozenset[str] = frozenset()) -> None:
+        """`outside` are places that are not files of the bundle, and are shown as they are."""
         self._root = root
+        self._outside = outside
         self._files = files
         self._lines: dict[str, list[str]] = {}
 
     def path(self, file: str) -> str:
         """The path of one of the bundle's files ("" for the bundle itself), relative to the current directory
         where it lies below it, else absolute."""
+        if file in self._outside or file.startswith(DIRECTORY):
+            return file
         here = Path.cwd()
         # Not resolved: the path stays the one that the reader gave, also through a link.
         full = Path(os.path.normpath(here / self._root / file))

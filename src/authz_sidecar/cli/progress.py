@@ -63,6 +63,12 @@ class Progress:
         if self._bar is not None and not self._done % STEPS_AT_ONCE:
             self._bar.update(self._bar.task_ids[0], completed=self._done)
 
+    def reach(self, done: int) -> None:
+        """So many parts of the step are done."""
+        self._done = done
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=done)
+
     def _show(self) -> None:
         from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Bar

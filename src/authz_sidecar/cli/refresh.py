@@ -1,12 +1,14 @@
 """`authz-sidecar refresh`: a running sidecar looks at its policies now, and says what came of it."""
 
 import json
+from pathlib import Path
 
 import click
 
+from authz_sidecar.cli.administration import CREDENTIAL, administration_problems, clear_credential, read_credential
 from authz_sidecar.cli.loading import end
 from authz_sidecar.cli.option import color_option, format_option
-from authz_sidecar.cli.remote import call_problems, server_option
+from authz_sidecar.cli.remote import server_option
 from authz_sidecar.cli.terminal import CommandError, Terminal, visible
 from authz_sidecar.engine.refresh import RefreshOutcome
 from authz_sidecar.transports.address import Address
@@ -25,6 +27,12 @@ Examples:
 @click.command(name="refresh", epilog=EXAMPLES)
 @server_option("Where the sidecar listens for gRPC: `host:port` or `unix:/path`.", required=True)
 @click.option(
+    "--credential-file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help=f"Where there is a directory: file with your API key or access token. Default: what {CREDENTIAL} holds.",
+)
+@click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True, max=3600),
     default=TIMEOUT,
@@ -34,7 +42,7 @@ Examples:
 )
 @format_option("text", "json")
 @color_option
-def command(server: Address, timeout: float, form: str, color: str) -> None:
+def command(server: Address, credential_file: Path | None, timeout: float, form: str, color: str) -> None:
     """Have a running sidecar look at its policies, and wait until what it finds is served or refused.
 
     Exits 0 when what was found is served, 1 when it is refused or could not be had, 2 when there is no answer.
@@ -42,11 +50,13 @@ def command(server: Address, timeout: float, form: str, color: str) -> None:
     from authz_sidecar.transports.grpc.client import CallFailedError, SidecarClient
 
     terminal = Terminal(color)
+    credential = read_credential(terminal, credential_file)
+    clear_credential(terminal, server, credential)
     try:
         with SidecarClient(server, timeout) as client:
-            refreshed = client.refresh()
+            refreshed = client.refresh(credential)
     except CallFailedError as error:
-        raise CommandError(terminal, *call_problems(error, server, timeout)) from None
+        raise CommandError(terminal, *administration_problems(error, server, timeout)) from None
     outcome = refreshed.outcome.name.lower()
     if form == "json":
         terminal.result(

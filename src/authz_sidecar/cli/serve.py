@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Unpack
 
@@ -9,23 +10,28 @@ import click
 
 from authz_sidecar.cli.address import AddressType
 from authz_sidecar.cli.decision_log import decision_log_options
+from authz_sidecar.cli.directory import VARIABLE
 from authz_sidecar.cli.findings import count_line, finding_lines
 from authz_sidecar.cli.git_source import GitOptions, git_options, git_settings, source_option
 from authz_sidecar.cli.limits import LimitOptions, limit_options
 from authz_sidecar.cli.option import color_option
 from authz_sidecar.cli.place import Places, require_directory
+from authz_sidecar.cli.served_directory import served_directory_options
 from authz_sidecar.cli.shadow import shadow_options, shadow_settings
 from authz_sidecar.cli.terminal import CommandError, Terminal
 from authz_sidecar.server.early import EarlyBuild
 from authz_sidecar.server.log_sink import sink_problem
 from authz_sidecar.server.settings import (
+    DIRECTORY_STALENESS,
     DecisionLogSettings,
+    DirectorySettings,
     LogSettings,
     RefusedBundleError,
     ServeSettings,
     ShadowSettings,
     StartError,
 )
+from authz_sidecar.sources.credentials import take_variable
 from authz_sidecar.sources.source import GitSettings
 from authz_sidecar.transports.address import SOCKET_MODE, Address, AddressError, SocketAccess
 from authz_sidecar.transports.certificates import TlsError, TlsFiles
@@ -42,6 +48,7 @@ Examples:
   authz-sidecar serve --policies policies
   authz-sidecar serve --policies 'git+https://git.example.com/policies.git?ref=main&path=policies'
   authz-sidecar serve --workers 2 --grpc 127.0.0.1:50051 --http 127.0.0.1:8080
+  authz-sidecar serve --directory directory.db
   authz-sidecar serve --grpc unix:/run/authz/grpc.sock --socket-mode 0660 --socket-owner :apps
 """
 
@@ -163,10 +170,9 @@ def _group(name: str) -> int:
 @click.option(
     "--max-staleness",
     type=click.FloatRange(min=0),
-    default=0.0,
-    show_default=True,
     metavar="SECONDS",
-    help="Not ready once the policies have not been seen for so long; 0: ready all the same.",
+    help="Not ready once the policies or the directory have not been seen for so long; 0: ready all the same. "
+    f"[default: {DIRECTORY_STALENESS:.0f} for the directory, 0 for the policies]",
 )
 @click.option("--no-refresh-rpc", is_flag=True, help="Do not let clients have the policies looked at.")
 @click.option(
@@ -185,6 +191,7 @@ def _group(name: str) -> int:
 )
 @decision_log_options
 @shadow_options
+@served_directory_options
 @limit_options
 @color_option
 def command(
@@ -202,12 +209,13 @@ def command(
     wait_for_policies: bool,
     watch_interval: float,
     git: GitOptions,
-    max_staleness: float,
+    max_staleness: float | None,
     no_refresh_rpc: bool,
     log_format: str,
     log_level: str,
     decision_log: DecisionLogSettings,
     shadow: ShadowSettings,
+    directory: Callable[[Terminal, float | None], DirectorySettings | None],
     color: str,
     **limits: Unpack[LimitOptions],
 ) -> None:
@@ -252,8 +260,9 @@ def command(
         decision_log,
         git=repository,
         refresh=not no_refresh_rpc,
-        max_staleness=max_staleness,
+        max_staleness=max_staleness or 0.0,
         shadow=shadow_settings(terminal, shadow, repository, git.settings, insecure=git.insecure),
+        directory=directory(terminal, max_staleness),
     )
     try:
         _run(settings)
@@ -264,6 +273,8 @@ def command(
 
 
 def _run(settings: ServeSettings) -> None:
+    # There may be a password in it, which no process that is started needs to know.
+    take_variable(os.environ, VARIABLE)
     # Compiling goes on while this process imports the rest, which takes as long.
     # Where a repository is fetched there may be a password in the environment, which is to be taken out before.
     fetches = settings.git or settings.shadow.git

@@ -39,7 +39,7 @@ def require_values(terminal: Terminal, named: Mapping[str, str], optional: Mappi
 
 def note_undeclared(terminal: Terminal, compiled: CompiledBundle, kind: str, action: str) -> None:
     """Say of a type or action that the manifest of a YAML bundle does not declare that it does not."""
-    types = compiled.bundle.manifest.object_types
+    types = compiled.bundle.manifest.known_types
     if compiled.bundle.form != "yaml":
         return
     if kind not in types:

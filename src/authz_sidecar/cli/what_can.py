@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from authz_sidecar.bundle.wording import listed, quote, suggest
+from authz_sidecar.cli.directory import directory_option
 from authz_sidecar.cli.loading import CompiledBundle, end, require_bundle
 from authz_sidecar.cli.option import color_option, format_option, policies_option
 from authz_sidecar.cli.standing import (
@@ -40,16 +41,17 @@ Examples:
 @click.argument("subject")
 @click.option("--company", metavar="C", help="Only objects of this company; `''` for those of none.")
 @policies_option
+@directory_option("Count what identities of this directory hold, too: a file, or the URL of a database.")
 @format_option("text", "json")
 @color_option
-def command(subject: str, company: str | None, policies: Path, form: str, color: str) -> None:
+def command(subject: str, company: str | None, policies: Path, directory: str | None, form: str, color: str) -> None:
     """Show everything that SUBJECT may do, and by which rules: an identity, or `role:NAME` for whoever holds just that.
 
     The answer is complete. Exits 0 when SUBJECT may do anything at all, 1 when nothing.
     """
     terminal = Terminal(color)
     require_values(terminal, {"subject": subject}, {"company": company})
-    compiled = require_bundle(terminal, policies)
+    compiled = require_bundle(terminal, policies, directory)
     kind = _kind(terminal, compiled, subject)
     # Whom the policies do not name has what anybody has.
     region = Region(

@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from authz_sidecar.bundle.wording import counted
+from authz_sidecar.cli.directory import directory_option
 from authz_sidecar.cli.loading import CompiledBundle, end, require_bundle
 from authz_sidecar.cli.option import color_option, format_option, policies_option
 from authz_sidecar.cli.standing import (
@@ -43,10 +44,18 @@ Examples:
 @click.option("--company", metavar="C", help="Only objects of this company; `''` for those of none.")
 @click.option("--owner", metavar="O", help="Only objects of this owner; `''` for those of nobody.")
 @policies_option
+@directory_option("Count what identities of this directory hold, too: a file, or the URL of a database.")
 @format_option("text", "json")
 @color_option
 def command(
-    action: str, object: str, company: str | None, owner: str | None, policies: Path, form: str, color: str
+    action: str,
+    object: str,
+    company: str | None,
+    owner: str | None,
+    policies: Path,
+    directory: str | None,
+    form: str,
+    color: str,
 ) -> None:
     """Show everybody who may do ACTION to OBJECT (`type:id`, or `type` for objects of that type), and by which rules.
 
@@ -56,7 +65,7 @@ def command(
     terminal = Terminal(color)
     kind, colon, id = object.partition(":")
     require_values(terminal, {"action": action, "object type": kind}, {"id": id, "company": company, "owner": owner})
-    compiled = require_bundle(terminal, policies)
+    compiled = require_bundle(terminal, policies, directory)
     note_undeclared(terminal, compiled, kind, action)
     box = Box(
         company=ANY if company is None else values_of([company]),

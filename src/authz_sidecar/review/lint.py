@@ -1,6 +1,6 @@
 """Lint: what a bundle's author should know, beyond what keeps the bundle from loading."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -12,6 +12,7 @@ from authz_sidecar.bundle.ignores import read_ignores
 from authz_sidecar.compile.snapshot import Snapshot
 from authz_sidecar.review.baseline import Baseline, Contexts
 from authz_sidecar.review.choice import NEVER_SILENCED, WARNINGS_OF_LOADING, Choice
+from authz_sidecar.review.held_roles import HeldRole, orphan_findings
 from authz_sidecar.review.ignores import Ignores
 from authz_sidecar.review.material import Material
 from authz_sidecar.review.rules import RULES, LintRule, unused_ignore
@@ -53,12 +54,14 @@ def lint_bundle(
     choice: Choice | None = None,
     baseline: Baseline | None = None,
     watch: Watch | None = None,
+    held: Sequence[HeldRole] | None = None,
 ) -> LintReport:
     """The load's `diagnostics` and the findings of every lint rule that is chosen and that nothing silences.
 
     The rules need a bundle that loads and compiles; one that does not (None) has the diagnostics alone. `files` are the
     bundle's, in which comments are looked for. `watch` is told of each rule before it runs: its code, its number from 1
-    and how many there are.
+    and how many there are. `held` are the roles in use of a directory: those that the bundle drops are told, whatever
+    is chosen or silenced, since it would not be served.
     """
     judge = _Judge(bundle, files or {}, choice or Choice(), baseline)
     for diagnostic in diagnostics:
@@ -69,7 +72,13 @@ def lint_bundle(
         chosen = [(rule, severity) for rule in rules if (severity := judge.severity(rule)) is not None]
         judge.ignores.ran.update(rule.code for rule, _ in chosen)
         judge.ignores.ran.update(judge.chosen_warnings())
-        material = Material(bundle, snapshot, judge.ignores)
+        material = Material(
+            bundle, snapshot, judge.ignores, None if held is None else frozenset(one.role for one in held)
+        )
+        spans = {name: role.span for name, role in bundle.roles.items()}
+        place = "manifest.yaml" if bundle.form == "yaml" else "model.conf"
+        for finding in orphan_findings(held or (), snapshot.directory_rules, spans, place):
+            judge.take_diagnostic(finding)
         if bundle.gates:
             # What gates are made of takes a while to load, and many bundles have none.
             from authz_sidecar.review.gates.findings import find_gate_violations

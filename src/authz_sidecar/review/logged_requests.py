@@ -39,9 +39,10 @@ class LogFacts(msgspec.Struct):
     `decisions` were decided again, `requests` times, since the same question is decided once. `masked` lack a part of
     the request that the decision needs, `filters` are questions about lists, `invalid` lines are none of ours, `torn`
     last lines were not written to their end, `unserved` ones were denied since there was no policy yet, which no other
-    would have changed, and `outside` ones are older than asked for. `dropped` decisions the log itself knows to be
-    missing. `first` and `last` are the earliest and latest times among the lines ("": there are none), `days` the
-    dates, `versions` how many decisions which policy made, and `least_sample` is the smallest share that was logged.
+    would have changed, `outside` ones are older than asked for, and `by_directory` ones were decided by what a
+    directory of identities said, which is not in a log. `dropped` decisions the log itself knows to be missing. `first`
+    and `last` are the earliest and latest times among the lines ("": there are none), `days` the dates, `versions` how
+    many decisions which policy made, and `least_sample` is the smallest share that was logged.
     """
 
     decisions: int = 0
@@ -53,6 +54,7 @@ class LogFacts(msgspec.Struct):
     dropped: int = 0
     unserved: int = 0
     outside: int = 0
+    by_directory: int = 0
     first: str = ""
     last: str = ""
     days: set[str] = msgspec.field(default_factory=set)
@@ -124,6 +126,9 @@ class LogReader:
                 continue
             if logged.reason == _NO_POLICY:
                 facts.unserved += 1
+                continue
+            if logged.directory_revision:
+                facts.by_directory += 1
                 continue
             if not first or time < first:
                 first = time

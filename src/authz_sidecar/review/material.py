@@ -20,13 +20,21 @@ from authz_sidecar.values import Span
 class Material:
     """A bundle and its snapshot under review; each analysis is made once, when the first rule asks for it.
 
-    `ignores` are the comments in its files that silence findings.
+    `ignores` are the comments in its files that silence findings. `held_roles` are roles that identities of a directory
+    hold; None where no directory was asked.
     """
 
-    def __init__(self, bundle: Bundle, snapshot: Snapshot, ignores: Ignores | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        snapshot: Snapshot,
+        ignores: Ignores | None = None,
+        held_roles: frozenset[str] | None = None,
+    ) -> None:
         self.bundle = bundle
         self.snapshot = snapshot
         self.ignores = ignores or Ignores()
+        self.held_roles = held_roles
 
     @cached_property
     def _redundant(self) -> Redundancies:

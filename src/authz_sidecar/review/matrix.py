@@ -104,18 +104,22 @@ def access_matrix(bundle: Bundle) -> AccessMatrix:
     """The matrix of a bundle in YAML; raises ValueError for a plain Casbin bundle, which declares no types."""
     if bundle.form != "yaml":
         raise ValueError("a plain Casbin bundle declares no types of object")
-    types = {name: tuple(kind.actions) for name, kind in bundle.manifest.object_types.items()}
+    table = bundle.tables["p"]
+    # Of the sidecar's own types those that a rule names: a wildcard takes in all of them.
+    named = bundle.manifest.object_types.keys() | set(table.columns[bundle.model.sections[""].fields.index("type")])
+    types = {name: tuple(kind.actions) for name, kind in bundle.manifest.known_types.items() if name in named}
+    covered = {name: tuple(kind.actions) for name, kind in bundle.manifest.known_types.items()}
     return AccessMatrix(
         tuple(bundle.roles),
         types,
         {
             name: {
-                kind: tuple([action for action in types[kind] if not domain.actions or action in domain.actions])
+                kind: tuple([action for action in covered[kind] if not domain.actions or action in domain.actions])
                 for kind in domain.objects
             }
             for name, domain in bundle.data_domains.items()
         },
-        _role_grants(bundle, bundle.tables["p"]),
+        _role_grants(bundle, table),
     )
 
 

@@ -118,7 +118,7 @@ class CaseFinder:
     def _actions(self, kind: str, said: str) -> list[str]:
         if said and said != ANYTHING:
             return [said]
-        declared = self._material.bundle.manifest.object_types.get(kind)
+        declared = self._material.bundle.manifest.known_types.get(kind)
         return declared.actions if declared else ["read"]
 
     def _attributes(self, grant: ExercisedGrant) -> dict[str, dict[str, Any]]:

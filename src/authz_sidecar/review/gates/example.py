@@ -36,7 +36,7 @@ def any_example(box: Box, kind: Kind, subject: str, side: Side, material: Materi
 def _requests(box: Box, kind: Kind, subject: str, material: Material) -> Iterator[Request]:
     """Requests of a box, likely ones first."""
     who = subject or _free_subject(material)
-    types = material.bundle.manifest.object_types
+    types = material.bundle.manifest.known_types
     kinds = list(_picked(box.type, list(types) or _used(material)))
     actions = [action for name in kinds if name in types for action in types[name].actions] or _used(material)
     owners = ["", _SOMEBODY_ELSE, *([who] if SELF in box.owner else [])]

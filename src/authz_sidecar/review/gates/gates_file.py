@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from authz_sidecar.bundle.bundle import Bundle
-from authz_sidecar.bundle.definitions import Definition
 from authz_sidecar.bundle.gates import (
     ChangesOf,
     Duty,
@@ -22,6 +21,7 @@ from authz_sidecar.bundle.gates import (
     matches,
     requests_of,
 )
+from authz_sidecar.bundle.yaml_definition import Definition
 from authz_sidecar.review.gates.approval import APPROVE, is_approved, missing_phrase
 from authz_sidecar.review.gates.names import any_matches, pairs_of, role_namer
 from authz_sidecar.review.gates.scene import Scene
@@ -113,7 +113,7 @@ def _missing_vocabulary(part: Requests, own: Bundle, other: Bundle) -> Iterator[
     for name in part.data_domains:
         if name != "*" and not any(matches(name, one) for one in other.data_domains):
             yield Missing("data domain", name)
-    types, known = own.manifest.object_types, other.manifest.object_types
+    types, known = own.manifest.known_types, other.manifest.known_types
     for name in part.objects:
         if name != "*":
             for kind in types:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from authz_sidecar.bundle.bundle import Bundle
 from authz_sidecar.bundle.gates import MaxNewGrants
+from authz_sidecar.bundle.own_types import OWN_TYPES
 from authz_sidecar.bundle.wording import counted
 from authz_sidecar.review.access.boxes import intersect, subtract
 from authz_sidecar.review.access.change import Box, Change, Kind
@@ -109,12 +110,13 @@ def _by_roles(asked: Asked, name: str, box: Box) -> list[Box]:
 
 
 def _cells(box: Box, bundle: Bundle) -> Iterator[tuple[str, str]]:
-    types = bundle.manifest.object_types
-    if types and bundle.form == "yaml":
+    types = bundle.manifest.known_types
+    if bundle.manifest.object_types and bundle.form == "yaml":
         yield from (
             (kind, action)
             for kind, of in types.items()
-            if kind in box.type
+            # What takes in every type counts as what the manifest declares.
+            if kind in box.type and (kind not in OWN_TYPES or box.type.finite)
             for action in of.actions
             if action in box.action
         )

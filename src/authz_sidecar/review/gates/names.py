@@ -81,7 +81,7 @@ def boxes_by_name(box: Box) -> Iterator[Box]:
 def pairs_of(domain_names: Iterable[str], bundle: Bundle) -> frozenset[Pair]:
     """The declared object types and actions that data domains stand for in a bundle."""
     names = tuple(domain_names)
-    types = bundle.manifest.object_types
+    types = bundle.manifest.known_types
     return frozenset(
         (kind, action)
         for name, domain in bundle.data_domains.items()

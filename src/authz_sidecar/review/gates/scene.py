@@ -7,8 +7,8 @@ from typing import TypeVar
 import msgspec
 
 from authz_sidecar.bundle.bundle import Bundle
-from authz_sidecar.bundle.definitions import Definition
 from authz_sidecar.bundle.gates import Gate, Requests
+from authz_sidecar.bundle.yaml_definition import Definition
 from authz_sidecar.review.access.boxes import intersect, merge
 from authz_sidecar.review.access.change import AccessDiff, Box, Change, Inexact, Kind, Side
 from authz_sidecar.review.access.diff import diff_access, diff_space

@@ -22,6 +22,9 @@ def caveats(facts: LogFacts) -> list[str]:
         said.append(f"{counted(facts.torn, 'file')} ended within a line, which was left out")
     if facts.dropped:
         said.append(f"{counted(facts.dropped, 'decision')} were not logged, since the log could not keep up")
+    if facts.by_directory:
+        count = counted(facts.by_directory, "line")
+        said.append(f"{count} rest on a directory of identities, which is not in the log, and were left out")
     if facts.unserved:
         said.append(f"{counted(facts.unserved, 'line')} are of a time without a policy, and were left out")
     if facts.least_sample < 1:
@@ -40,6 +43,7 @@ def facts_object(facts: LogFacts) -> dict[str, Any]:
         "torn": facts.torn,
         "dropped": facts.dropped,
         "unserved": facts.unserved,
+        "by_directory": facts.by_directory,
         "outside": facts.outside,
         "first": facts.first or None,
         "last": facts.last or None,

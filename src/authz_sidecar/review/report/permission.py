@@ -1,10 +1,11 @@
 """Access as lines: boxes of requests put together to the fewest lines that say them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
 from authz_sidecar.bundle.bundle import Bundle
+from authz_sidecar.bundle.own_types import OWN_TYPES
 from authz_sidecar.review.access.change import SELF, Box, Cause
 from authz_sidecar.review.report.wording import (
     MOST_NAMES,
@@ -73,9 +74,9 @@ class Vocabulary:
     """What one side's bundle calls things: its data domains and what it marks as sensitive."""
 
     def __init__(self, bundle: Bundle | None) -> None:
-        types = bundle.manifest.object_types if bundle else {}
+        types = bundle.manifest.known_types if bundle else {}
         domains = bundle.data_domains if bundle else {}
-        self.sensitive_types = frozenset(name for name, kind in types.items() if kind.sensitive)
+        self._sensitive = frozenset(name for name, kind in types.items() if kind.sensitive)
         self.sensitive_domains = frozenset(name for name, domain in domains.items() if domain.sensitive)
         self.cells: dict[str, frozenset[Cell]] = {}
         self.objects: dict[str, frozenset[str]] = {}
@@ -92,9 +93,16 @@ class Vocabulary:
         # The largest first, so that a line names as few as it can.
         self.by_size = sorted(self.cells, key=lambda name: (-len(self.cells[name]), name))
 
+    def sensitive_types(self, types: Texts) -> Iterator[str]:
+        """Of `types` those that are sensitive: what the manifest marks so, and where types are named, not all of them
+        taken in, those of the sidecar's own."""
+        for name in self._sensitive:
+            if name in types and (types.finite or name not in OWN_TYPES):
+                yield name
+
     def is_sensitive(self, box: Box) -> bool:
         """Whether a request of `box` may be about what is marked as sensitive."""
-        return any(name in box.type for name in self.sensitive_types) or any(self.touched(box, True))
+        return any(self.sensitive_types(box.type)) or any(self.touched(box, True))
 
     def touched(self, box: Box, sensitive: bool = False) -> Iterable[str]:
         """The data domains that `box` has a request of; only those that are `sensitive`, if that is asked."""
@@ -238,9 +246,12 @@ def _join_owners(lines: list[Permission]) -> list[Permission]:
 
 
 def _sensitive(types: Texts, domains: tuple[str, ...], words: Vocabulary) -> bool:
-    if any(name in words.sensitive_domains or words.objects[name] & words.sensitive_types for name in domains):
+    if any(
+        name in words.sensitive_domains or any(words.sensitive_types(values_of(words.objects[name])))
+        for name in domains
+    ):
         return True
-    return any(kind in types for kind in words.sensitive_types) or any(
+    return any(words.sensitive_types(types)) or any(
         kind in types for name in words.sensitive_domains for kind in words.objects[name]
     )
 

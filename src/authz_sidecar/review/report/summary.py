@@ -49,7 +49,7 @@ def reach_of(changes: Iterable[Change], words: Vocabulary) -> Reach:
             inside: Texts = change.box.company.intersect(_COMPANIES)
             companies |= inside.values
             everywhere = everywhere or bool(inside.prefixes)
-        object_types.update(kind for kind in words.sensitive_types if kind in change.box.type)
+        object_types.update(words.sensitive_types(change.box.type))
         data_domains.update(words.touched(change.box, sensitive=True))
     return Reach(
         roles=tuple(sorted(roles)),

@@ -21,7 +21,7 @@ CODE = "identical-data-domain"
 
 
 def _find(material: Material) -> Iterator[Diagnostic]:
-    types = material.bundle.manifest.object_types
+    types = material.bundle.manifest.known_types
     first: dict[frozenset[tuple[str, str]], str] = {}
     for name, domain in material.bundle.data_domains.items():
         covered = frozenset(

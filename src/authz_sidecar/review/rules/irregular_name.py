@@ -17,8 +17,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from authz_sidecar.bundle.bundle import Bundle
-from authz_sidecar.bundle.definitions import Assignment, GroupMapping, NamedKind
+from authz_sidecar.bundle.definitions import Assignment, GroupMapping
 from authz_sidecar.bundle.wording import quote
+from authz_sidecar.bundle.yaml_definition import NamedKind
 from authz_sidecar.model.patterns import PatternError, compile_pattern
 from authz_sidecar.review.material import Material
 from authz_sidecar.review.rules.rule import LintRule

@@ -16,8 +16,9 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 
 from authz_sidecar.bundle.bundle import Bundle
-from authz_sidecar.bundle.definitions import Assignment, Definition, GroupMapping
+from authz_sidecar.bundle.definitions import Assignment, GroupMapping
 from authz_sidecar.bundle.wording import quote
+from authz_sidecar.bundle.yaml_definition import Definition
 from authz_sidecar.compile.access import KeyAccess, RoleAccess
 from authz_sidecar.compile.snapshot import Snapshot
 from authz_sidecar.model.expression import Token

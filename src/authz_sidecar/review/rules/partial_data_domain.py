@@ -23,7 +23,7 @@ CODE = "partial-data-domain"
 
 def _find(material: Material) -> Iterator[Diagnostic]:
     bundle = material.bundle
-    declared = {name: frozenset(kind.actions) for name, kind in bundle.manifest.object_types.items()}
+    declared = {name: frozenset(kind.actions) for name, kind in bundle.manifest.known_types.items()}
 
     def left_out(kinds: Sequence[str], actions: Sequence[str]) -> list[int]:
         return [index for index, kind in enumerate(kinds) if declared[kind].isdisjoint(actions)]

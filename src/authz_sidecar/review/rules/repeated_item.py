@@ -13,8 +13,8 @@ Use instead: the item once. Removing the other changes no decision.
 
 from collections.abc import Iterator
 
-from authz_sidecar.bundle.definitions import Definition
 from authz_sidecar.bundle.wording import quote
+from authz_sidecar.bundle.yaml_definition import Definition
 from authz_sidecar.review.material import Material
 from authz_sidecar.review.rules.rule import Edit, EditKind, LintRule
 from authz_sidecar.values import Diagnostic, Severity

@@ -35,7 +35,8 @@ def _find(material: Material) -> Iterator[Diagnostic]:
         pairs: list[Pair] = [
             (kind, action)
             for kind in (sensitive if ANY in kinds else kinds)
-            for action in sensitive[kind]
+            # A type of the sidecar's own is declared nowhere.
+            for action in sensitive.get(kind, ())
             if not refused.covers(kind, action)
         ]
         if pairs:

@@ -1,0 +1,328 @@
+"""`authz-sidecar audit list`, `follow` and `export`: the records of a store, or of a running sidecar those that the
+caller may read."""
+
+import contextlib
+import functools
+import json
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, cast
+
+import click
+
+from authz_sidecar.cli.administration import directory_problems, one_place, remote, unnamed
+from authz_sidecar.cli.directory import directory_option, open_store
+from authz_sidecar.cli.instant import parse_instant, parse_since, time_text
+from authz_sidecar.cli.option import color_option
+from authz_sidecar.cli.remote import server_option, timeout_option
+from authz_sidecar.cli.terminal import FAINT, CommandError, Line, Terminal, visible
+from authz_sidecar.transports.address import Address
+
+if TYPE_CHECKING:
+    from authz_sidecar.audit.reading import AuditFilter, Entry
+    from authz_sidecar.directory.store import Store
+    from authz_sidecar.transports.grpc.audit_client import AuditClient
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+LIMIT = 1000
+FOLLOW_SECONDS = 0.5
+FOLLOW_PAGE = 500
+
+
+class RecordOptions(TypedDict):
+    """What the options of `record_options` give a command."""
+
+    filter: "AuditFilter"
+    server: Address | None
+    tls_ca: Path | None
+    credential_file: Path | None
+    directory: str | None
+    timeout: float
+    color: str
+
+
+def record_options(command: Command) -> Command:
+    """Which records, and from where."""
+
+    @functools.wraps(command)
+    def collect(
+        *args: Any,
+        identity: str,
+        actor: str,
+        subject: str,
+        company: str | None,
+        action: tuple[str, ...],
+        since: float | None,
+        until: float | None,
+        **rest: Any,
+    ) -> Any:
+        from authz_sidecar.audit.reading import AuditFilter
+
+        filter = AuditFilter(
+            actor=actor,
+            subject=subject,
+            identity=identity,
+            company=company,
+            actions=action,
+            begins=since,
+            ends=until,
+        )
+        return command(*args, filter=filter, **rest)
+
+    for option in reversed(
+        (
+            click.option("--identity", default="", metavar="ID", help="Done by it, to it or on its behalf."),
+            click.option("--actor", default="", metavar="ID", help="Done by it."),
+            click.option("--subject", default="", metavar="ID", help="Done to it."),
+            click.option("--company", metavar="C", help="Of this company; the empty text stands for the platform."),
+            click.option(
+                "--action",
+                multiple=True,
+                metavar="ACTION",
+                help="Such as `key.revoke`, or `key` for all of these; may be repeated.",
+            ),
+            click.option(
+                "--since", callback=_read(parse_since), metavar="WHEN", help="From then: `7d`, a day, a time."
+            ),
+            click.option("--until", callback=_read(parse_until), metavar="WHEN", help="Before then: a day or a time."),
+            server_option("Ask the sidecar that listens there for gRPC: `host:port` or `unix:/path`."),
+            click.option(
+                "--tls-ca",
+                metavar="FILE",
+                type=click.Path(path_type=Path),
+                help="Speak TLS with the server, whose certificate is of these authorities (PEM).",
+            ),
+            click.option(
+                "--credential-file",
+                metavar="FILE",
+                type=click.Path(path_type=Path),
+                help="File with your API key or access token for the server. Default: what AUTHZ_CREDENTIAL holds.",
+            ),
+            directory_option("Read this store itself: a file, or the URL of a database."),
+            timeout_option,
+            color_option,
+        )
+    ):
+        collect = option(collect)
+    return cast("Command", collect)
+
+
+def parse_until(text: str) -> float:
+    """The end of a period: a day in UTC, whose first moment it is, or an RFC 3339 time; raises click.BadParameter."""
+    try:
+        return parse_since(text) if "-" in text else parse_instant(text)
+    except click.BadParameter:
+        examples = "`2026-01-31` or `2026-01-31T12:00:00Z`"
+        raise click.BadParameter(f"`{text}` is no time such as {examples}") from None
+
+
+def _read(parse: Callable[[str], float]) -> Callable[[click.Context, click.Parameter, str | None], float | None]:
+    def read(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
+        return None if value is None else parse(value)
+
+    return read
+
+
+@click.command(name="list")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=LIMIT,
+    show_default=True,
+    metavar="N",
+    help="At most so many, the last of them.",
+)
+@click.option("--format", "form", type=click.Choice(("text", "json")), default="text", show_default=True)
+@record_options
+def list_records(limit: int, form: str, **options: Unpack[RecordOptions]) -> None:
+    """Show records, the oldest first."""
+    terminal = Terminal(options["color"])
+    server, directory = _place(terminal, options)
+    if server is not None:
+        with _client(terminal, server, options) as client:
+            found = deque(client.list_audit_records(options["filter"]), limit + 1)
+    else:
+        from authz_sidecar.audit.reading import read_last
+
+        with _store(terminal, directory) as store, store.read() as connection:
+            found = deque(read_last(connection, options["filter"], limit + 1))
+    if len(found) > limit:
+        found.popleft()
+        terminal.note(((f"there are earlier ones: `--limit` shows more than {limit}", FAINT),))
+    terminal.result(*[_line(entry, form) for entry in found])
+
+
+@click.command(name="follow")
+@click.option(
+    "--after", type=click.IntRange(min=0), metavar="N", help="Begin after the record with this number; 0: at the first."
+)
+@click.option("--format", "form", type=click.Choice(("text", "json")), default="text", show_default=True)
+@record_options
+def follow(after: int | None, form: str, **options: Unpack[RecordOptions]) -> None:
+    """Show records as they are written, until you stop it."""
+    terminal = Terminal(options["color"])
+    server, directory = _place(terminal, options)
+    if server is not None:
+        with _client(terminal, server, options) as client:
+            _show(terminal, form, client.follow_audit_records(options["filter"], after))
+    else:
+        with _store(terminal, directory) as store:
+            _show(terminal, form, _followed(store, options["filter"], after))
+
+
+@click.command(name="export")
+@click.option("--format", "form", type=click.Choice(("jsonl", "csv")), default="jsonl", show_default=True)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write into this new file, which only you may read, and not to standard output.",
+)
+@record_options
+def export(form: str, output: Path | None, **options: Unpack[RecordOptions]) -> None:
+    """Write records as JSON lines, which can be verified anywhere, or as CSV for a spreadsheet."""
+    from authz_sidecar.audit.export import csv_lines, json_lines
+
+    terminal = Terminal(options["color"])
+    with _records(terminal, options) as records, _output(terminal, output) as write:
+        if form == "csv":
+            for line in csv_lines(records):
+                write(line)
+        else:
+            for line in json_lines(records):
+                write(line + "\n")
+
+
+def _place(terminal: Terminal, options: RecordOptions) -> tuple[Address | None, str]:
+    server, directory = options["server"], options["directory"]
+    if server is not None and directory is not None:
+        server, directory = one_place(terminal, server, directory)
+    if server is None and directory is None:
+        raise unnamed(terminal)
+    return server, directory or ""
+
+
+@contextlib.contextmanager
+def _client(terminal: Terminal, server: Address, options: RecordOptions) -> "Iterator[AuditClient]":
+    from authz_sidecar.transports.grpc.audit_client import AuditClient
+
+    with remote(
+        terminal, AuditClient, server, options["timeout"], options["credential_file"], options["tls_ca"]
+    ) as client:
+        yield client
+
+
+@contextlib.contextmanager
+def _store(terminal: Terminal, directory: str) -> "Iterator[Store]":
+    from authz_sidecar.audit.reading import UnreadableRecordError
+    from authz_sidecar.directory.errors import DirectoryError
+
+    with open_store(terminal, directory, migrate=False) as store:
+        try:
+            yield store
+        except DirectoryError as error:
+            raise CommandError(terminal, *directory_problems(error)) from None
+        except UnreadableRecordError as error:
+            help = "run `authz-sidecar audit verify`: it says what is wrong"
+            raise CommandError(terminal, (str(error), help)) from None
+
+
+@contextlib.contextmanager
+def _records(terminal: Terminal, options: RecordOptions) -> "Iterator[Iterable[Entry]]":
+    server, directory = _place(terminal, options)
+    if server is not None:
+        with _client(terminal, server, options) as client:
+            yield client.list_audit_records(options["filter"])
+        return
+    from authz_sidecar.audit.reading import read_all
+
+    with _store(terminal, directory) as store:
+        yield read_all(store.read, options["filter"])
+
+
+def _followed(store: "Store", filter: "AuditFilter", after: int | None) -> "Iterator[Entry]":
+    from authz_sidecar.audit.reading import read_end, read_page
+
+    place = after
+    while True:
+        with store.read() as connection:
+            if place is None:
+                place = read_end(connection)
+            page = read_page(connection, filter, after=place, size=FOLLOW_PAGE)
+        yield from page.entries
+        place = page.reached
+        if not page.more:
+            time.sleep(FOLLOW_SECONDS)
+
+
+@contextlib.contextmanager
+def _output(terminal: Terminal, path: Path | None) -> Iterator[Callable[[str], Any]]:
+    if path is None:
+        # Cells hold line ends of their own, which must stay as they are.
+        reconfigure = getattr(sys.stdout, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(newline="")
+        yield sys.stdout.write
+        return
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        raise CommandError(terminal, (f"`{path}` exists", "name a new file")) from None
+    except OSError as error:
+        help = "name a file in a directory of yours"
+        raise CommandError(terminal, (f"`{path}` cannot be written: {error.strerror}", help)) from None
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            yield file.write
+    except BaseException:
+        # Half an export would look like a whole one.
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _show(terminal: Terminal, form: str, entries: "Iterable[Entry]") -> None:
+    for entry in entries:
+        terminal.result(_line(entry, form))
+        sys.stdout.flush()
+
+
+def _line(entry: "Entry", form: str) -> Line:
+    """A record as one line: what everybody needs first, and then what else is said."""
+    if form == "json":
+        # A terminal takes escapes in JSON as it takes them elsewhere.
+        return (visible_json(entry.text),)
+    record = entry.record
+    what = f"{record.object_type}:{record.object_id}".strip(":")
+    shown = [f"{record.sequence}", time_text(record.time), record.action, f"actor={record.actor}"]
+    facts = (
+        ("on_behalf_of", record.on_behalf_of),
+        ("subject", record.subject),
+        ("company", record.company),
+        ("object", what),
+        ("credential", record.credential),
+        ("address", record.address),
+        ("justification", f'"{record.justification}"' if record.justification else ""),
+    )
+    changed = _changed(record.before, record.after)
+    shown += [f"{name}={value}" for name, value in facts if value]
+    line = visible(" ".join(shown))
+    return (line, (f" {visible(changed)}", FAINT)) if changed else (line,)
+
+
+def visible_json(text: str) -> str:
+    """A line of JSON of which a terminal shows every character."""
+    if text.isascii() and text.isprintable():
+        return text
+    return json.dumps(json.loads(text), separators=(",", ":")).replace("\x7f", "\\u007f")
+
+
+def _changed(before: Any, after: Any) -> str:
+    """What is otherwise than before, where both are known."""
+    if before is None or after is None:
+        return ""
+    names = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+    return ", ".join(f"{name}: {json.dumps(before.get(name))} → {json.dumps(after.get(name))}" for name in names)

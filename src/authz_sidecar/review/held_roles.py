@@ -1,0 +1,77 @@
+"""Roles that identities hold in a directory, and those among them that a bundle does not have."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import msgspec
+
+from authz_sidecar.bundle.wording import counted, quote
+from authz_sidecar.values import Diagnostic, Span
+from authz_sidecar.values.directory_rules import DirectoryRules
+
+CODE = "orphaned-role"
+MOST_ROLES = 3
+
+
+class HeldRole(msgspec.Struct, frozen=True):
+    """A role that `count` identities hold, some of which are `identities`; `place` is `platform`, or `company` where it
+    is held in companies."""
+
+    role: str
+    place: str
+    count: int
+    identities: tuple[str, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """Who holds it where, for people."""
+        names = ", ".join(map(quote, self.identities))
+        more = f" and {self.count - len(self.identities):,} more" if self.count > len(self.identities) else ""
+        where = "on the platform" if self.place == "platform" else "in companies"
+        hold = "holds" if self.count == 1 else "hold"
+        return f"{counted(self.count, 'identity', 'identities')} {hold} it {where}: {names}{more}"
+
+
+def places_of(rules: DirectoryRules) -> dict[str, str]:
+    """Each role of a bundle with the place where it is held: `platform` or `company`."""
+    return {name: facts.assigned for name, facts in rules.roles.items()}
+
+
+def orphaned_roles(held: Iterable[HeldRole], places: Mapping[str, str]) -> Iterator[HeldRole]:
+    """Of the roles that are held those that a bundle does not have, or not where they are held."""
+    for one in held:
+        if places.get(one.role) != one.place:
+            yield one
+
+
+def orphan_findings(
+    held: Iterable[HeldRole], rules: DirectoryRules, spans: Mapping[str, Span], file: str
+) -> list[Diagnostic]:
+    """What lint tells of a bundle that drops roles in use. `spans` are the places of its roles, and `file` is where it
+    says which there are."""
+    return [
+        Diagnostic(
+            spans.get(one.role, Span(file)),
+            CODE,
+            f"the role {quote(one.role)} is in use and {_fault(one, one.role in rules.roles)}: {one.sentence}",
+            "keep the role as it is, or take it away from them before it goes",
+        )
+        for one in orphaned_roles(held, places_of(rules))
+    ]
+
+
+def orphans_problem(orphans: Sequence[HeldRole], places: Mapping[str, str]) -> str:
+    """Why a bundle that leaves `orphans` is refused, in one line."""
+    told = [
+        f"it drops a role in use, {quote(one.role)}: {one.sentence}"
+        if one.role not in places
+        else f"it moves a role in use, {quote(one.role)}: {one.sentence}"
+        for one in orphans[:MOST_ROLES]
+    ]
+    more = f"; and {len(orphans) - MOST_ROLES:,} more" if len(orphans) > MOST_ROLES else ""
+    return f"{'; '.join(told)}{more}"
+
+
+def _fault(one: HeldRole, defined: bool) -> str:
+    if not defined:
+        return "not defined"
+    return f"can no longer be held there, but only {'in companies' if one.place == 'platform' else 'on the platform'}"
