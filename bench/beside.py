@@ -53,7 +53,7 @@ def _compare(options: tuple[str, ...], done: str, dropped: str) -> dict[str, obj
         ):
             before = _metric(other, done), _metric(other, dropped)
             runs = [
-                (_run(other, method, message, streams), _run(plain, method, message, streams)) for _ in range(ROUNDS)
+                (load(other, method, message, streams), load(plain, method, message, streams)) for _ in range(ROUNDS)
             ]
             pairs = [(with_it.per_second, without.per_second) for with_it, without in runs]
             size = BATCH if name == "batch" else 1
@@ -79,7 +79,8 @@ class Run(NamedTuple):
     processor: float
 
 
-def _run(server: Server, method: str, message: Message, streams: int) -> Run:
+def load(server: Server, method: str, message: Message, streams: int) -> Run:
+    """What a server does under full load."""
     before = server.processor_seconds(), _calls(server)
     rate = requests_per_second(server.address, method, message.SerializeToString(), SECONDS, streams)
     return Run(rate, (server.processor_seconds() - before[0]) / (_calls(server) - before[1]))

@@ -19,6 +19,7 @@ SCENARIOS = (
     ("bench.filters", "shares", 3),
     ("bench.filters", "members", 3),
     ("bench.accounting", "check", 3),
+    ("bench.authentication", "process", 3),
     ("bench.load", "csv", 3),
     ("bench.load", "yaml", 1),
     ("bench.diff", "diff_definitions", 3),
@@ -134,6 +135,18 @@ def main() -> None:
             "not a target: what its counts add to a check; what a line of the decision log adds",
             "",
             f"{spread(results['check'], 'counts_us')} µs; {spread(results['check'], 'line_us')} µs",
+        ),
+        (
+            "authentication in process by an API key; by an access token; an unknown key; a wrong secret",
+            "reported",
+            "; ".join(
+                [f"{spread(results['process'], f'{name}_us')} µs" for name in ("key", "token", "unknown", "wrong")]
+            ),
+        ),
+        (
+            "not a target: Check with an API key against Check with a subject, without the wire",
+            "",
+            f"{spread(results['process'], 'ratio')}× ({spread(results['process'], 'check_key_us')} µs)",
         ),
         (
             "load and compile that million from CSV, memory after it",

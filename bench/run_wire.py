@@ -15,6 +15,7 @@ SCENARIOS = (
     ("bench.steadiness", "pause"),
     ("bench.beside", "shadow"),
     ("bench.beside", "log"),
+    ("bench.authentication", "wire"),
     ("bench.wire", "start"),
 )
 # Figure and target, by scenario.
@@ -29,6 +30,7 @@ FIGURES = {
     "pause": ("longest pause while serving 1 M rules, a call every millisecond", "≤ 20 ms"),
     "shadow": ("the same policy as candidate in the shadow, every request, against none", "≤ 10 % of a Check"),
     "log": ("the decision log, everything in it, against none", "≤ 5 µs a decision"),
+    "wire": ("Check with an API key against Check with a subject, one worker, requests/s", "≥ 0.85×"),
     "start": ("start to ready, and idle memory, default bundle, one worker", "≤ 0.6 s, ≤ 80 MB"),
 }
 
@@ -53,6 +55,13 @@ def measured(scenario: str, result: dict[str, Any]) -> str:
             return (
                 f"{result['longest_ms']:.1f} ms of {result['calls']:,} calls, p99 {result['p99_ms']:.2f} ms "
                 f"(an idle echo beside it: {result['echo_longest_ms']:.1f} ms, p99 {result['echo_p99_ms']:.2f} ms)"
+            )
+        case "wire":
+            low, high = min(result["ratios"]), max(result["ratios"])
+            return (
+                f"{result['ratio']:.2f}× ({low:.2f} to {high:.2f}; {result['key_per_s']:,.0f} / "
+                f"{result['subject_per_s']:,.0f}); processor time {1 / result['processor_ratio']:.2f}×, "
+                f"{result['processor_us']:+.1f} µs"
             )
         case "shadow" | "log":
             return "; ".join([_beside(name, result[name]) for name in ("check", "batch")])

@@ -51,12 +51,12 @@ def memory_mb(pid: int) -> dict[str, float]:
 
 
 @contextmanager
-def running(*command: str) -> Iterator[Server]:
-    """A process that writes a ready line with `grpc=`; it is ended by SIGTERM."""
+def running(*command: str, directory: str = "") -> Iterator[Server]:
+    """A process that writes a ready line with `grpc=`; it is ended by SIGTERM. `directory` is its directory's URL."""
     with (
         tempfile.TemporaryFile("w+") as log,
         subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=ROOT, env=environment()
+            command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=ROOT, env=environment(directory)
         ) as process,
     ):
         try:
@@ -76,9 +76,12 @@ def running(*command: str) -> Iterator[Server]:
                 process.kill()
 
 
-def environment() -> dict[str, str]:
-    """This environment without settings of a sidecar, and with the package that is being measured."""
+def environment(directory: str = "") -> dict[str, str]:
+    """This environment without settings of a sidecar, but the URL of its directory, which may hold a password; and with
+    the package that is being measured."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AUTHZ_")}
+    if directory:
+        kept["AUTHZ_DIRECTORY"] = directory
     return kept | {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
 
 
