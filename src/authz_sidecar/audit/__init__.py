@@ -1,1 +1,1 @@
-"""Floor 6: the audit: an append-only chain of records of who did what, its checkpoints, and what is read from it."""
+"""Floor 7: the audit: an append-only chain of records of who did what, its checkpoints, and what is read from it."""

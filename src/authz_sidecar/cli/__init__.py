@@ -1,1 +1,1 @@
-"""Floor 9: the command line, one module a command; the only floor that builds concrete stores and servers."""
+"""Floor 12: the command line, one module a command; the only floor that builds concrete stores and servers."""

@@ -1,1 +1,1 @@
-"""Floor 6: the directory of identities: who is who, who holds which role, credentials, shares; and all I/O of it."""
+"""Floor 8: the directory of identities: who is who, who holds which role, credentials, shares; and all I/O of it."""

@@ -1,4 +1,4 @@
-"""Floor 7: which policy is current, the answers it gives, and what is counted of them.
+"""Floor 9: which policy is current, the answers it gives, and what is counted of them.
 
 It holds the one decider that is current, replaces it in one assignment, and names every answer. It knows no
 wire format and does no I/O.

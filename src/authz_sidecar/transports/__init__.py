@@ -1,1 +1,1 @@
-"""Floor 8: from wire to values and back, one package for each protocol; nothing here decides."""
+"""Floor 10: from wire to values and back, one package for each protocol; nothing here decides."""
