@@ -28,7 +28,7 @@ from authz_sidecar.directory.copy import DirectoryCopy
 from authz_sidecar.directory.credential_administration import CredentialAdministration
 from authz_sidecar.directory.identity_import import ImportRow
 from authz_sidecar.directory.policy import PolicyView
-from authz_sidecar.directory.records import Actor, AssignmentRecord, IdentityRecord
+from authz_sidecar.directory.records import Actor, IdentityRecord
 from authz_sidecar.directory.secrets import SecretKind, checksum, create_secret
 from authz_sidecar.directory.store import Store
 from authz_sidecar.directory.use import Use
@@ -75,11 +75,12 @@ def fill(url: str) -> Credentials:
     store = Store.open(url)
     identities = IdentityAdministration(store, lambda: view)
     credentials = CredentialAdministration(store, lambda: view)
-    identities.create_identity(ACTOR, IdentityRecord(id=SUBJECT, kind=IdentityKind.USER, company=COMPANY))
-    assignment = AssignmentRecord(identity=SUBJECT, role="CLIENT", company=COMPANY)
-    identities.create_assignment(ACTOR, assignment, replace=True)
+    identities.create_identity(ACTOR, IdentityRecord(id=SUBJECT, kind=IdentityKind.USER, company=COMPANY), ("CLIENT",))
     rows = [
-        ImportRow(IdentityRecord(id=f"user-{number}", kind=IdentityKind.USER, company=f"company-{number % 100}"))
+        ImportRow(
+            IdentityRecord(id=f"user-{number}", kind=IdentityKind.USER, company=f"company-{number % 100}"),
+            (("CLIENT", None),),
+        )
         for number in range(OTHERS)
     ]
     for begin in range(0, OTHERS, 1000):

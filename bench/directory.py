@@ -196,7 +196,7 @@ def revocation() -> dict[str, object]:
         last: list[float] = []
         every: list[float] = []
         for number in range(REVOCATIONS):
-            issued = credentials.create_key(ACTOR, "operator", f"key {number}")
+            issued = credentials.create_key(ACTOR, "operator", f"key {number}").record
             request = check_pb2.CheckRequest(credential=issued.secret, object=thing, action="read")
             for stub in stubs:
                 _until(stub, request, True)

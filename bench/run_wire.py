@@ -16,6 +16,7 @@ SCENARIOS = (
     ("bench.beside", "shadow"),
     ("bench.beside", "log"),
     ("bench.authentication", "wire"),
+    ("bench.directory", "revocation"),
     ("bench.wire", "start"),
 )
 # Figure and target, by scenario.
@@ -30,6 +31,7 @@ FIGURES = {
     "pause": ("longest pause while serving 1 M rules, a call every millisecond", "≤ 20 ms"),
     "shadow": ("the same policy as candidate in the shadow, every request, against none", "≤ 10 % of a Check"),
     "log": ("the decision log, everything in it, against none", "≤ 5 µs a decision"),
+    "revocation": ("revoked key to the last allow, 20 sidecars on one PostgreSQL", "p99 ≤ 1 s"),
     "wire": ("Check with an API key against Check with a subject, one worker, requests/s", "≥ 0.85×"),
     "start": ("start to ready, and idle memory, default bundle, one worker", "≤ 0.6 s, ≤ 80 MB"),
 }
@@ -56,6 +58,9 @@ def measured(scenario: str, result: dict[str, Any]) -> str:
                 f"{result['longest_ms']:.1f} ms of {result['calls']:,} calls, p99 {result['p99_ms']:.2f} ms "
                 f"(an idle echo beside it: {result['echo_longest_ms']:.1f} ms, p99 {result['echo_p99_ms']:.2f} ms)"
             )
+        case "revocation":
+            times = [f"{name} {value:.0f} ms" for name, value in result["last_ms"].items()]
+            return f"{', '.join(times)} ({result['revocations']} revocations)"
         case "wire":
             low, high = min(result["ratios"]), max(result["ratios"])
             return (

@@ -104,6 +104,18 @@ class Postgres:
             self._process.wait(timeout=60)
             self._process = None
 
+    @property
+    def runs(self) -> bool:
+        """Whether it was started, and not stopped."""
+        return self._process is not None
+
+    def processes(self) -> list[int]:
+        """The ids of its processes, itself first."""
+        assert self._process is not None
+        first = self._process.pid
+        children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
+        return [first, *map(int, children)]
+
     def close(self) -> None:
         """End it for good and remove everything."""
         atexit.unregister(self.close)

@@ -1,8 +1,10 @@
 """The audit over gRPC: whoever may read what, and nothing else, and as it is written."""
 
+import asyncio
 import functools
 import hashlib
 import itertools
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +17,7 @@ from authz_sidecar._proto.authz.v1 import audit_service_pb2 as messages
 from authz_sidecar._proto.authz.v1 import credential_service_pb2 as credential
 from authz_sidecar._proto.authz.v1.audit_service_pb2_grpc import AuditServiceStub
 from authz_sidecar.directory.records import IdentityRecord
+from authz_sidecar.transports.grpc.audit_service import MOST_STREAMS, Bell
 from authz_sidecar.values.identity import IdentityKind
 from tests.server.administered import OPERATOR, ROLES, Administered, administered, snapshot_of
 from tests.server.sidecar import failure_of
@@ -261,3 +264,64 @@ def test_a_page_of_large_records_is_short(tmp_path_factory: pytest.TempPathFacto
                 change.audit("identity.update", company="acme", after={"name": str(number), "text": "x" * 600_000})
         records = scene.list(scene.acme, size=1000, actions=["identity.update"])
         assert [record.after.fields["name"].string_value for record in records] == [str(number) for number in range(12)]
+
+
+def test_a_stream_does_not_go_on_over_a_store_that_was_set_back(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Whoever follows is told when the store was set back, or when their place is beyond its end: they have missed
+    nothing in silence."""
+    with administered(tmp_path_factory.mktemp("restored")) as server:
+        scene = Scene(server)
+        stream = scene.follow(scene.everywhere, 0)
+        next(stream)
+        with server.store.change(OPERATOR, time.time()) as change:
+            change.connection.execute(text("UPDATE state SET epoch = 'another'"))
+        rest: list[Any] = []
+        assert failure_of(functools.partial(rest.extend, stream)).code == grpc.StatusCode.FAILED_PRECONDITION
+        for place in (10_000, (1 << 64) - 1):
+            failure = failure_of(functools.partial(next, scene.follow(scene.everywhere, place)))
+            assert failure.code == grpc.StatusCode.FAILED_PRECONDITION
+
+
+def test_one_reader_has_few_streams(scene: Scene) -> None:
+    """An identity follows so many times at once, others are not kept from it, and a stream that ends makes room."""
+    streams = [scene.follow(scene.both, 0) for _ in range(MOST_STREAMS)]
+    for stream in streams:
+        next(stream)
+    refused = failure_of(functools.partial(next, scene.follow(scene.both, 0)))
+    assert refused.code == grpc.StatusCode.RESOURCE_EXHAUSTED
+    other = scene.follow(scene.acme, 0)
+    next(other)
+    other.cancel()
+    streams.pop().cancel()
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        again = scene.follow(scene.both, 0)
+        try:
+            next(again)
+        except grpc.RpcError:
+            continue
+        break
+    else:
+        pytest.fail("the stream that ended made no room")
+    for stream in (*streams, again):
+        stream.cancel()
+
+
+def test_a_filter_that_no_record_can_have_is_invalid(scene: Scene) -> None:
+    """A control character in a filter is the caller's mistake on every database, and no failure of the server."""
+    for filter in ({"actor": "a\0"}, {"company": "\0"}, {"actions": ["key\0"]}):
+        failure = failure_of(functools.partial(scene.list, scene.everywhere, **filter))
+        assert failure.code == grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_a_bell_wakes_who_waits() -> None:
+    """What rings in a thread ends the waiting of all that took it before, and of nobody who takes it after."""
+
+    async def scenario() -> tuple[bool, bool]:
+        bell = Bell()
+        before = bell.next()
+        threading.Thread(target=bell.ring).start()
+        await asyncio.wait_for(before.wait(), 10)
+        return before.is_set(), bell.next().is_set()
+
+    assert asyncio.run(scenario()) == (True, False)

@@ -52,6 +52,12 @@ def test_a_text_gives_back_its_record() -> None:
     assert parse(append(hash, RECORD)[0]).previous == hash
 
 
+def test_a_record_may_be_of_nobody() -> None:
+    """A sign-in that failed under the name of nobody has neither actor nor subject, and is read back all the same."""
+    text, _ = append(GENESIS, _with(actor="", action="sign_in.failed"))
+    assert parse(text).record == _with(actor="", action="sign_in.failed")
+
+
 def test_columns_repeat_the_text() -> None:
     """A row has the text, the hash and the columns that queries need."""
     made = row(GENESIS, RECORD)
@@ -117,3 +123,26 @@ def test_sha256sum_gives_the_hash() -> None:
     text, hash = append(GENESIS, RECORD)
     said = subprocess.run(["sha256sum"], input=text.encode(), capture_output=True, check=True).stdout
     assert said.split()[0].decode() == hash.hex()
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("eyJhbGciOiJkaXIiLCJlbmMiOiJBMjU2R0NNIn0..48V1_ALb6US04U3b.5eym8TW_c8SuK0ltJ3rpYIzOeDQz7T.tag", MASK),
+        ("-----BEGIN EC PRIVATE KEY-----\nMHcCAQEE\n-----END EC PRIVATE KEY-----\nx", f"{MASK}\nx"),
+        ("postgresql://anna:hunter2@host/db", f"postgresql://anna:{MASK}@host/db"),
+        ("https://host:443/a@b and eyJust.words.here", "https://host:443/a@b and eyJust.words.here"),
+    ],
+)  # fmt: skip
+def test_other_secrets_are_masked_and_other_texts_are_not(said: str, kept: str) -> None:
+    """Encrypted tokens, private keys and passwords in URLs go, and what is evidence stays."""
+    assert json.loads(append(GENESIS, _with(justification=said))[0])["justification"] == kept
+
+
+def test_a_secret_in_a_name_is_masked() -> None:
+    """A key in the place of a company or of a field is masked, in the columns as in the text, and nothing is lost."""
+    first, second = (create_secret(SecretKind.KEY).text for _ in range(2))
+    made = row(GENESIS, _with(company=first, after={first: 1, second: 2}))
+    assert made["company"] == parse(made["record"]).record.company
+    assert first[-40:] not in str(made)
+    assert sorted((parse(made["record"]).record.after or {}).values()) == [1, 2]

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from authz_sidecar.audit.checkpoint import Checkpoint, CheckpointError, CheckpointFile, read_checkpoint, sign_checkpoint
-from authz_sidecar.audit.checkpoint_writer import BrokenChainError, CheckpointWriter
+from authz_sidecar.audit.checkpoint_writer import BrokenChainError, CheckpointWriter, keep_checkpoint
 from authz_sidecar.audit.record import AuditRecord
 from authz_sidecar.audit.signing import KeyFileError, PublicKey, SigningKey, create_key
 from authz_sidecar.audit.verification import FindingKind, verify
@@ -342,3 +342,63 @@ def test_openssl_checks_a_signature(tmp_path: Path, signing_key: SigningKey) -> 
         check=True,
         capture_output=True,
     )  # fmt: skip
+
+
+def test_a_restore_cannot_be_declared_again(
+    chain: Chain, writer: CheckpointWriter, file: CheckpointFile, signing_key: SigningKey
+) -> None:
+    """What voids checkpoints counts where it was signed: repeated or moved behind later ones it hides no truncation."""
+    chain.fill(2)
+    writer.run_once(force=True)
+    hash = chain.entries()[1].hash
+    writer.restart()
+    chain.fill(8)
+    writer.run_once(force=True)
+    lines = file.path.read_bytes().splitlines()
+    assert [read_checkpoint(line).checkpoint.restored_from for line in lines] == [None, 2, None]
+    cut = ["DELETE FROM audit WHERE sequence > 2", _ending(chain, 2, hash), "DELETE FROM checkpoints"]
+    for order in ((0, 1, 2, 1), (0, 2, 1), (2, 0, 1), (0, 1, 2, 0, 1)):
+        file.path.write_bytes(b"".join(lines[at] + b"\n" for at in order))
+        assert _found(chain, file, signing_key, *cut) >= {FindingKind.CHECKPOINT}, order
+
+
+def test_the_seal_of_another_store_stands_for_nothing(
+    chain: Chain, writer: CheckpointWriter, file: CheckpointFile, signing_key: SigningKey
+) -> None:
+    """A seal with a good signature that the file does not have hides no removal, and nothing is signed behind it."""
+    chain.fill(4)
+    writer.run_once()
+    signed = file.path.read_bytes()
+    seal = sign_checkpoint(Checkpoint(sequence=9, hash=bytes(32), time=BEGAN, sealed=True), signing_key)
+    with chain.write() as connection:
+        connection.execute(text("DELETE FROM audit"))
+        connection.execute(text("DELETE FROM checkpoints"))
+        keep_checkpoint(connection, seal)
+        hash = f"x'{bytes(32).hex()}'" if chain.store.dialect == "sqlite" else f"'\\x{bytes(32).hex()}'::bytea"
+        connection.execute(text(f"UPDATE state SET audit_sequence = 9, audit_hash = {hash}"))  # noqa: S608
+    (finding,) = chain.verify(keys=[signing_key.public], lines=file.lines()).findings
+    assert (finding.kind, finding.sequence) == (FindingKind.CHECKPOINT, 9)
+    with pytest.raises(BrokenChainError):
+        writer.run_once(force=True)
+    assert file.path.read_bytes() == signed
+    # Of a file that has it, it is the beginning; until a restore makes it void.
+    other = CheckpointFile(file.path.with_name("other"))
+    other.path.write_bytes(signed + seal.document.encode() + b"\n")
+    assert other.holds(seal)
+    assert chain.verify(keys=[signing_key.public], lines=other.lines()).intact
+    other.append(Checkpoint(sequence=5, hash=bytes(32), time=BEGAN, restored_from=4), signing_key)
+    assert not other.holds(seal)
+    assert not chain.verify(keys=[signing_key.public], lines=other.lines()).intact
+
+
+@pytest.mark.parametrize("content", [b"a secret without a line's end", b"line\nanother"])
+def test_a_file_of_something_else_is_left_alone(
+    chain: Chain, writer: CheckpointWriter, file: CheckpointFile, content: bytes
+) -> None:
+    """A file that is named by mistake is not cut off at its last line, nor written to."""
+    file.path.write_bytes(content)
+    chain.fill(1)
+    for sign in (writer.run_once, writer.restart):
+        with pytest.raises(CheckpointError):
+            sign()
+        assert file.path.read_bytes() == content

@@ -96,3 +96,62 @@ def test_batches_become_records_of_several_actors(chain: Chain) -> None:
     found = [(entry.record.actor, entry.record.time, entry.record.on_behalf_of) for entry in chain.entries()]
     assert found == [("sa-0", 0.0, "carol"), ("sa-1", 1.0, "carol"), ("sa-2", 2.0, "carol")]
     assert chain.verify().intact
+
+
+class Picky:
+    """Takes everything but some."""
+
+    def __init__(self, *refused: int) -> None:
+        self.refused = refused
+        self.written: list[int] = []
+
+    def __call__(self, batch: Sequence[int]) -> None:
+        """Write a batch, or raise for what is in it."""
+        if any(number in self.refused for number in batch):
+            raise ValueError("it is not to be written\nSTATEMENT")
+        self.written += batch
+
+
+@pytest.mark.parametrize("refused", [(0,), (7,), (3, 4, 5)])
+def test_one_that_can_never_be_written_holds_nobody_up(
+    refused: tuple[int, ...], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is left out once the store takes others, the log has it, and everything else is written once."""
+    monkeypatch.setattr("authz_sidecar.audit.queue.RETRY_SECONDS", (0.001,))
+    disk = Picky(*refused)
+    queue = AuditQueue(disk, at_once=8)
+    for number in range(30):
+        assert queue.put(number)
+    queue.start()
+    assert queue.flush(10)
+    assert sorted(disk.written) == [number for number in range(30) if number not in refused]
+    assert queue.left_out == len(refused)
+    assert not queue.failing
+    assert queue.close(10) == 0
+    told = [record.getMessage() for record in caplog.records if "never be written" in record.getMessage()]
+    assert len(told) == len(refused)
+    assert "STATEMENT" not in caplog.text
+
+
+def test_nothing_is_left_out_for_what_the_store_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Errors of the store, however they come and go, cost no record."""
+    monkeypatch.setattr("authz_sidecar.audit.queue.RETRY_SECONDS", (0.001,))
+    written: list[int] = []
+    calls = 0
+
+    def write(batch: Sequence[int]) -> None:
+        nonlocal calls
+        calls += 1
+        # The first of them finds a store that is busy, again and again, and the others do not.
+        if 0 in batch and calls < 40:
+            raise ConnectionError("it is busy")
+        written.extend(batch)
+
+    queue = AuditQueue(write, at_once=4, passes=lambda error: isinstance(error, ConnectionError))
+    for number in range(20):
+        queue.put(number)
+    queue.start()
+    assert queue.flush(10)
+    assert written == list(range(20))
+    assert queue.left_out == 0
+    assert queue.close(10) == 0

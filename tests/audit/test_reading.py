@@ -4,14 +4,24 @@ import csv
 import hashlib
 import io
 import json
+import re
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import text
 
 from authz_sidecar.audit.export import FIELDS, csv_lines, escape_cell, json_lines, time_text
-from authz_sidecar.audit.reading import AuditFilter, Entry, read_all, read_end, read_last, read_page
+from authz_sidecar.audit.reading import (
+    AuditFilter,
+    Entry,
+    MovedAuditError,
+    read_all,
+    read_end,
+    read_last,
+    read_page,
+)
 from authz_sidecar.audit.record import AuditRecord
 from tests.audit.chains import BEGAN, Chain
 
@@ -128,17 +138,54 @@ def test_csv_has_a_column_a_field() -> None:
     assert (row["after"], row["directory_revision"], row["hash"]) == ("", "7", "ab" * 32)
 
 
-@given(text=st.text(st.sampled_from("=+-@\t\r\n＝＋－＠'\"; ,a1"), max_size=6))
-def test_no_cell_is_run_by_a_spreadsheet(text: str) -> None:
+@given(said=st.text(st.sampled_from("=+-@\t\r\n＝＋－＠'\"; ,a1"), max_size=6))
+def test_no_cell_is_run_by_a_spreadsheet(said: str) -> None:
     """No cell begins with what a spreadsheet would run, whatever an identity is called, and none loses a character."""
     for name in ("actor", "justification", "object_id", "company"):
-        rows = list(csv.reader(io.StringIO("".join(csv_lines([_entry(**{name: text})])), newline="")))
+        rows = list(csv.reader(io.StringIO("".join(csv_lines([_entry(**{name: said})])), newline="")))
         cell = rows[1][FIELDS.index(name)]
         assert not cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠"))
-        assert cell.removeprefix("'") == text or (cell == text and not text.startswith("'"))
-        assert escape_cell(text) == cell
+        assert re.search(r"(?:^|[;\t\r\n])\s*[=+\-@＝＋－＠]", cell) is None
+        assert _unescaped(cell) == said
+        assert escape_cell(said) == cell
 
 
 def test_a_time_that_no_calendar_has_is_shown_as_it_is() -> None:
     """A record of a clock that was far off can still be exported."""
     assert time_text(1e300) == "1e+300"
+
+
+def _unescaped(cell: str) -> str:
+    """What was written, as the manual says how to get it."""
+    cell = re.sub(r"\A'(?=[\t\r\n])", "", cell)
+    return re.sub(r"(\A|(?<=[;\t\r\n]))'(?=[^\S;\t\r\n]*[=+\-@'＝＋－＠])", "", cell)
+
+
+def test_an_export_tells_what_went_meanwhile(chain: Chain) -> None:
+    """Records that are pruned while an export reads, and a store that is set back, end it: it has no silent gap."""
+    chain.fill(10)
+    records = read_all(chain.read, AuditFilter(), size=2)
+    assert [next(records).record.sequence for _ in range(2)] == [1, 2]
+    with chain.write() as connection:
+        connection.execute(text("DELETE FROM audit WHERE sequence <= 2"))
+    assert next(records).record.sequence == 3
+    with chain.write() as connection:
+        connection.execute(text("DELETE FROM audit WHERE sequence <= 6"))
+    assert next(records).record.sequence == 4
+    with pytest.raises(MovedAuditError):
+        next(records)
+    records = read_all(chain.read, AuditFilter(), size=2)
+    assert [next(records).record.sequence for _ in range(2)] == [7, 8]
+    with chain.write() as connection:
+        connection.execute(text("UPDATE state SET epoch = 'another'"))
+    with pytest.raises(MovedAuditError):
+        next(records)
+
+
+def test_a_page_of_large_records_is_not_read_whole(chain: Chain) -> None:
+    """However many records are asked for, a page ends where it is large, and places beyond all numbers are none."""
+    chain.append(*[{"justification": "x" * 600_000} for _ in range(4)])
+    with chain.read() as connection:
+        page = read_page(connection, AuditFilter(), size=1000)
+        assert (page.entries[-1].record.sequence, page.more, page.reached) == (7, True, 7)
+        assert read_page(connection, AuditFilter(), after=1 << 64).entries == ()

@@ -159,3 +159,26 @@ def test_checkpoints_go_on_after_a_removal(
     report = chain.verify(keys=[signing_key.public], lines=file.lines())
     assert report.intact
     assert report.covered == report.last
+
+
+def test_a_new_key_goes_on_where_the_old_one_ended(
+    chain: Chain, retention: Retention, tmp_path: Path, signing_keys: list[SigningKey]
+) -> None:
+    """With the public key of the one before, a new key signs behind its seal in a new file, and removes records."""
+    old, new = signing_keys
+    retention.remove(retention.plan(_minutes(6)))
+    chain.fill(3)
+    file = CheckpointFile(tmp_path / "new")
+    with pytest.raises(BrokenChainError):
+        CheckpointWriter(chain.read, chain.write, new, file).run_once()
+    assert CheckpointWriter(chain.read, chain.write, new, file, earlier=[old.public]).run_once() is not None
+    chain.fill(1)
+    # From then on the file is enough.
+    assert CheckpointWriter(chain.read, chain.write, new, file).run_once(force=True) is not None
+    assert chain.verify(keys=[new.public, old.public], lines=file.lines()).intact
+    with pytest.raises(BrokenChainError):
+        Retention(chain.read, chain.change, new, file).plan(_minutes(9))
+    renewed = Retention(chain.read, chain.change, new, file, earlier=[old.public])
+    renewed.remove(renewed.plan(_minutes(9)))
+    assert chain.entries()[0].record.sequence == 9
+    assert chain.verify(keys=[new.public, old.public], lines=file.lines()).intact

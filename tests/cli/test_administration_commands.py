@@ -78,6 +78,29 @@ def test_an_identity_lives_through_all_commands(call: Run, store: str) -> None:
 
 
 @pytest.mark.usefixtures("store")
+def test_what_an_identity_holds_is_one_record_of_json(call: Run) -> None:
+    """`show` gives one JSON object, with assignments, grants and shares under their names; removals tell their id."""
+    made(call, "identities", "create", "carol", "--company", "acme", "--role", "CLIENT")
+    share = made(call, "shares", "create", "carol", "folder:42", "read", "--company", "acme")
+    shown = made(call, "identities", "show", "carol")
+    assert shown["id"] == "carol"
+    assert [found["role"] for found in shown["assignments"]] == ["CLIENT"]
+    assert (shown["grants"], [found["id"] for found in shown["shares"]]) == ([], [share["id"]])
+    assert made(call, "shares", "delete", share["id"], "--dry-run") == {"id": share["id"], "removed": False}
+    assert made(call, "shares", "delete", share["id"]) == {"id": share["id"], "removed": True}
+
+
+@pytest.mark.usefixtures("store")
+def test_a_group_guesses_which_command_was_meant(call: Run) -> None:
+    """A command that a group does not have is refused with the one that was likely meant; help cuts no sentence."""
+    done = call("keys", "revok", "x")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "did you mean `revoke`?" in done.stderr
+    for group in ("identities", "assignments", "grants", "shares", "keys", "tokens", "directory", "audit"):
+        assert call(group, "--help").stdout.replace("[ARGS]...", "").count("...") == 0
+
+
+@pytest.mark.usefixtures("store")
 def test_a_dry_run_changes_nothing(call: Run) -> None:
     """With `--dry-run` the store stays at its revision."""
     before = call("directory", "status", *STORE[:2]).stdout
@@ -87,7 +110,8 @@ def test_a_dry_run_changes_nothing(call: Run) -> None:
         ("identities", "delete", "root"),
         ("keys", "create", "root", "another"),
     ):
-        assert call(*command, "--dry-run", *STORE).returncode == 0
+        done = call(*command, "--dry-run", *STORE)
+        assert (done.returncode, done.stderr) == (0, "")
     assert call("directory", "status", *STORE[:2]).stdout == before
 
 
@@ -110,9 +134,13 @@ def test_what_the_bundle_forbids_is_refused_with_its_remedy(call: Run) -> None:
 @pytest.mark.usefixtures("store")
 def test_break_glass_is_timed_justified_and_listed(call: Run) -> None:
     """An assignment for an emergency needs an end and a reason, and is listed as one."""
-    made(call, "identities", "create", "dana", "--inactive")
+    made(call, "identities", "create", "dana", "--inactive", "--role", "OPERATOR")
     bare = call("assignments", "create", "dana", "ADMIN", "--break-glass", *STORE)
     assert bare.returncode == 2
+    unexplained = call("assignments", "create", "dana", "ADMIN", "--break-glass", "--expires", "2h", *STORE)
+    assert unexplained.returncode == 2
+    assert unexplained.stderr.count("error:") == 1
+    assert "`--justification TEXT`" in unexplained.stderr
     given = made(
         call,
         *("assignments", "create", "dana", "ADMIN", "--break-glass", "--expires", "2h"),
@@ -179,7 +207,8 @@ def test_an_export_is_imported_again(call: Run) -> None:
     """What `export` writes, as JSON lines or CSV, `import` makes anew in another store, formulas of spreadsheets
     escaped on the way."""
     made(call, "identities", "create", "carol", "--company", "acme", "--role", "CLIENT", "--name", "=1+1")
-    made(call, "identities", "create", "sa", "--kind", "service-account", "--company", "acme", "--inactive")
+    program = ("sa", "--kind", "service-account", "--company", "acme", "--role", "CLIENT_SERVICE", "--inactive")
+    made(call, "identities", "create", *program)
     for shape in ("jsonl", "csv"):
         assert call("identities", "export", "--as", shape, "--output", f"all.{shape}", *STORE).returncode == 0
         other = ("--directory", f"{shape}.db", "--policies", str(POLICIES))
@@ -203,6 +232,12 @@ def test_an_import_tells_what_it_refuses_and_makes_the_rest(call: Run, tmp_path:
     assert "people.csv:4" in done.stderr
     again = call("identities", "import", "people.csv", "--update", *STORE)
     assert again.stdout == "made 0, changed 0, unchanged 2, refused 2\n"
+    known = call("identities", "import", "people.csv", *STORE, "--format", "json")
+    assert known.returncode == 1
+    told = json.loads(known.stdout)
+    assert (told["made"], told["refused"]) == (0, 4)
+    assert [refusal["line"] for refusal in told["refusals"]] == [2, 3, 4, 5]
+    assert "`--update`" in told["refusals"][0]["why"]
 
 
 def test_a_file_that_is_no_export_is_refused(call: Run, store: str, tmp_path: Path) -> None:
@@ -226,6 +261,7 @@ def test_a_backup_is_restored(call: Run) -> None:
     assert refused.returncode == 2
     done = call("directory", "restore", "saved", "--directory", "restored.db")
     assert done.returncode == 0, done.stderr
+    assert "audit checkpoint --after-restore" in done.stderr
     left = call("identities", "export", "--directory", "restored.db").stdout
     assert left == call("identities", "export", *STORE).stdout
     assert call("audit", "verify", "--directory", "restored.db").returncode == 0
@@ -248,7 +284,8 @@ def test_a_password_in_an_argument_is_refused(call: Run) -> None:
 
 
 def test_the_same_commands_administer_a_running_sidecar(call: Run, store: str, tmp_path: Path) -> None:
-    """With `--server` and a credential in a file every group does through the sidecar what it does on a store."""
+    """With `--server` and a credential in a file, alone or as it was written there, every group does through the
+    sidecar what it does on a store."""
     (tmp_path / "mine").write_text(store + "\n")
     directory = str(tmp_path / "identities.db")
     with running_sidecar("--directory", directory, policies=POLICIES) as sidecar:
@@ -275,15 +312,28 @@ def test_the_same_commands_administer_a_running_sidecar(call: Run, store: str, t
         assert [found["id"] for found in asked("keys", "list", "--identity", "carol")] == [rotated["id"]]
         (token,) = asked("tokens", "create", "carol")
         assert [found["id"] for found in asked("tokens", "list", "carol")] == [token["id"]]
+        at_store = records(call("tokens", "list", "carol", *STORE, "--format", "json").stdout)
+        assert at_store == asked("tokens", "list", "carol")
         assert call("tokens", "revoke", "--identity", "carol", *there[:4]).stdout == "revoked 1\n"
         assert call("identities", "export", *there).returncode == 0
         (tmp_path / "people.csv").write_text("id,company,roles\nerin,acme,CLIENT@acme\ncarol,acme,CLIENT_ADMIN\n")
         done = call("identities", "import", "people.csv", "--update", *there[:4])
         assert (done.returncode, done.stdout) == (0, "made 1, changed 1, unchanged 0, refused 0\n"), done.stderr
+        (tmp_path / "more.csv").write_text("id,company,roles\ncarol,acme,CLIENT\n")
+        done = call("identities", "import", "more.csv", "--update", *there[:4])
+        assert done.returncode == 1
+        assert "at most 1 role" in done.stderr
+        for unknown in (("identities", "show", "nobody"), ("keys", "create", "nobody", "k")):
+            done = call(*unknown, *there)
+            assert (done.returncode, "there is no such" in done.stderr, "sidecar." in done.stderr) == (2, True, False)
         (tmp_path / "wrong").write_text(store[:-1] + ("a" if store[-1] != "a" else "b"))
         refused = call("identities", "list", "--server", sidecar.grpc, "--credential-file", "wrong")
         assert refused.returncode == 2
         assert "AUTHZ_CREDENTIAL" in refused.stderr
+        written = call("keys", "create", "carol", "café", "--output", "carol.csv", *there[:4])
+        assert written.returncode == 0, written.stderr
+        listing = call("identities", "list", "--server", sidecar.grpc, "--credential-file", "carol.csv")
+        assert (listing.returncode, "carol" in listing.stdout) == (0, True), listing.stderr
         assert call("identities", "delete", "carol", *there).returncode == 0
         assert store not in sidecar.log
 

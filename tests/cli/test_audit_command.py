@@ -210,6 +210,32 @@ def test_prune_removes_behind_a_seal(at_store: Run, store: Store) -> None:
     assert at_store("audit", "prune", "--older-than", "1s", *KEYS, "--yes").returncode == 1
 
 
+def test_a_key_is_changed(at_store: Run) -> None:
+    """A new key begins a new file with the old public key at hand, and both files are verified together."""
+    at_store("audit", "key", "create", "audit.key")
+    at_store("audit", "key", "create", "new.key")
+    assert at_store("audit", "prune", "--older-than", "365d", *KEYS, "--yes").returncode == 0
+    new = ("--audit-key", "new.key", "--audit-checkpoints", "new.jsonl")
+    assert at_store("audit", "checkpoint", *new).returncode == 1
+    said = at_store("audit", "checkpoint", *new, "--audit-public-key", "audit.key.pub")
+    assert said.returncode == 0, said.stderr
+    said = at_store("audit", "verify", *PUBLIC, "--audit-checkpoints", "new.jsonl", "--audit-public-key", "new.key.pub")
+    assert said.returncode == 0, said.stdout
+    assert at_store("audit", "prune", "--older-than", "365d", *new, "--dry-run").returncode == 1
+    said = at_store("audit", "prune", "--older-than", "365d", *new, "--audit-public-key", "audit.key.pub", "--dry-run")
+    assert said.returncode == 0, said.stdout
+
+
+def test_what_no_record_has_is_told(at_store: Run) -> None:
+    """A filter with a control character, and a place beyond the end, are mistakes, and not tracebacks."""
+    for arguments, message in (
+        (("list", "--actor", "a\x1b"), "control character"),
+        (("follow", "--after", str(1 << 64)), "set back"),
+    ):
+        said = at_store("audit", *arguments)
+        assert (said.returncode, message in said.stderr) == (2, True), said.stderr
+
+
 def test_follow_shows_what_is_written(store: Store, tmp_path: Path) -> None:
     """A line appears while the command runs, for each record that it asks for."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AUTHZ_")}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from authz_sidecar.directory.records import GrantRecord
+from authz_sidecar.directory.records import AssignmentRecord, GrantRecord
 from authz_sidecar.directory.store import Store
 from tests.cli.command_line import Run
 from tests.directory.people import OPERATOR, ROLES, WITHOUT_CHIEF, add, people, write_policies
@@ -74,6 +74,22 @@ def test_lint_tells_roles_in_use_that_are_gone(call: Run, file: tuple[str, str])
     assert result.stdout.splitlines()[0].endswith("warning[unused-role] nobody holds the role `BOSS`")
     assert result.stdout.splitlines()[-1] == "1 warning"
     assert call("lint", "old", "--select", "unused-role").stdout == "no findings\n"
+
+
+def test_lint_tells_who_holds_several_primary_roles(call: Run, file: tuple[str, str]) -> None:
+    """Two primary roles of one company are a warning that names their holder, at the place of the last; the same roles
+    in two companies are none."""
+    store = Store.open(file[1])
+    made = people(store, Path("old"))
+    add(made, "cleo", "CHIEF", "CLERK")
+    made.create_assignment(OPERATOR, AssignmentRecord(identity="bob", role="CHIEF", company="globex"))
+    store.close()
+    result = call("lint", "old", "--select", "role-primary", *file)
+    assert result.returncode == 1
+    assert (
+        "warning[role-primary] 1 identity of the directory holds the primary roles `CHIEF` and `CLERK` together: `cleo`"
+    ) in result.stdout.splitlines()[0]
+    assert result.stdout.splitlines()[-1] == "1 warning"
 
 
 def test_a_role_that_moves_is_told_at_its_place(call: Run, file: tuple[str, str], tmp_path: Path) -> None:

@@ -40,9 +40,10 @@ def test_an_example_passes_its_policy_tests(run: Run, name: str) -> None:
 @pytest.mark.parametrize("name", BUNDLES)
 @pytest.mark.usefixtures("checkout")
 def test_a_readme_shows_an_allow_and_a_deny(run: Run, name: str) -> None:
-    """The commands of an example's README work in a checkout; the last one explains a denial."""
+    """The commands that an example's README begins with work in a checkout; the last one explains a denial."""
     readme = (ROOT / "examples" / name / "README.md").read_text(encoding="utf-8")
-    commands = re.findall(r"^authz-sidecar (.+)$", readme, re.MULTILINE)
+    _, _, block = readme.partition("```sh\n")
+    commands = re.findall(r"^authz-sidecar (.+)$", block.partition("```")[0], re.MULTILINE)
     assert [command.split()[0] for command in commands] == ["test", "check", "check"]
     codes = []
     for command in commands:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from authz_sidecar.decide import Decider
-from authz_sidecar.values import Reason, Request
+from authz_sidecar.values import Reason, Request, build_request
 from authz_sidecar.values.filter import FilterRequest, build_filter_request
 from authz_sidecar.values.identity import Identity, IdentityKind, RoleSet, TimedRole
 from tests.decide.casbin_judge import Raised, decider, enforcer, judge
@@ -142,3 +142,31 @@ def test_links_of_the_directory_follow_patterns_and_times(
         same(ours, theirs, identity, request, (model, policy, matching, identity))
     asked = FilterRequest(replace(question.request, identity=identity), question.narrowed)
     agree(ours, asked, iter([replace(check, identity=identity) for check in checks]), (model, policy, matching))
+
+
+def test_roles_lead_to_others_in_the_domains_of_their_links_alone() -> None:
+    """What a role leads to in one domain it does not lead to in another, also where it stands on no link's right side
+    and whichever domain is asked for first."""
+    model = """
+[request_definition]
+r = sub, dom, obj, act
+[policy_definition]
+p = sub, dom, obj, act
+[role_definition]
+g = _, _, _
+[policy_effect]
+e = some(where (p.eft == allow))
+[matchers]
+m = g(r.sub, p.sub, r.dom) && r.dom == p.dom && r.obj == p.obj && r.act == p.act
+"""
+    rows = ["p, editor, one, data, write", "g, editor, viewer, one"]
+    rows += [f"p, viewer, {domain}, data, read" for domain in ("one", "two", "three")]
+    domains = ("one", "two", "three")
+    ann = Identity("ann", IdentityKind.USER, roles=RoleSet(dict.fromkeys(domains, ("editor",))))
+    for order in (domains, domains[::-1]):
+        ours = decider(model, "\n".join(rows))
+        for domain in order:
+            request, _ = build_request("ann", "read", type="data", company=domain, identity=ann)
+            assert request is not None
+            assert ours.decide(request).allowed == (domain == "one"), (order, domain)
+            assert ours.explain(request).decision == ours.decide(request)

@@ -46,4 +46,4 @@ def told(contents: Contents) -> Any:
         id: (identity.roles.by_company, msgspec.structs.replace(identity, roles=None))
         for id, identity in contents.identities.items()
     }
-    return contents.epoch, contents.revision, identities, contents.keys, contents.tokens
+    return contents.epoch, contents.revision, identities, contents.keys, contents.tokens, contents.elsewhere

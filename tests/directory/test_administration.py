@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
+from authz_sidecar.audit import chain
 from authz_sidecar.directory import own_rules
 from authz_sidecar.directory.administration import IdentityAdministration, ImportRow
 from authz_sidecar.directory.errors import DirectoryError, Fault
@@ -205,6 +206,9 @@ def test_an_identity_is_made_read_changed_and_removed(directory: Directory) -> N
         ({"id": "a\0b"}, "identity.id", "control character U+0000"),
         ({"id": "x" * 1_025}, "identity.id", "at most 1024"),
         ({"id": "\ud800"}, "identity.id", "not valid UTF-8"),
+        ({"id": "bo\u200bb"}, "identity.id", "U+200B, which nobody sees"),
+        ({"id": "bob\u202e"}, "identity.id", "U+202E, which nobody sees"),
+        ({"id": "be\u0301a"}, "identity.id", "taken apart"),
         ({"company": "ac*"}, "identity.company", "cannot hold `*`"),
         ({"company": " acme"}, "identity.company", "white space"),
         ({"name": "x" * 257}, "identity.name", "at most 256 characters; this one has 257"),
@@ -293,7 +297,7 @@ def test_companies_have_so_many_service_accounts(directory: Directory) -> None:
         Fault.LIMIT,
         "at most 2 service accounts in a company; `acme` has 2",
         limit="2",
-        limit_name="service_accounts.max",
+        limit_name="identities.service_accounts.max",
     ):
         directory.service("s3", company="acme")
     directory.service("s3", company="beta")
@@ -304,14 +308,17 @@ def test_companies_have_so_many_service_accounts(directory: Directory) -> None:
 
 
 def test_names_are_bounded_and_unique(directory: Directory) -> None:
-    """Names of one kind are at most so long and unique in a company, without regard to case, when made and when
-    changed."""
+    """Names of one kind are at most so long and unique in a company, without regard to case and to what nobody
+    sees, when made and when changed."""
     directory.rule(service_accounts=KindRules(name_length=79, unique_names=True))
     directory.service("s1", company="acme", name="Reports Bot")
     with refused(Fault.INVALID, "at most 79 characters; this one has 80", field="identity.name", limit="79"):
         directory.service("s2", company="acme", name="x" * 80)
     with refused(Fault.ALREADY_EXISTS, "`s1` is called `reports bot` already", field="identity.name"):
         directory.service("s2", company="acme", name="reports bot")
+    for alike in ("Reports\u200b Bot", "Reports  Bot", "\uff32eports Bot"):
+        with refused(Fault.ALREADY_EXISTS, field="identity.name"):
+            directory.service("s2", company="acme", name=alike)
     with refused(Fault.INVALID, "have names here"):
         directory.service("s2", company="acme")
     directory.service("s2", company="beta", name="Reports Bot")
@@ -589,7 +596,7 @@ def test_every_identity_has_exactly_one_role(directory: Directory) -> None:
     """Where a role is required none is made without, the last is taken away only by replacing it, and none may leave
     a time without."""
     directory.rule(role_required=True, roles_per_identity=1)
-    with refused(Fault.PRECONDITION, "every identity has a role", limit_name="role_required"):
+    with refused(Fault.PRECONDITION, "every identity has a role", limit_name="identities.role_required"):
         directory.user("ann")
     directory.user("ann", "CLIENT", company="acme")
     (first,) = directory.list_assignments(identity="ann").records
@@ -968,8 +975,9 @@ def test_shares_that_mean_nothing_are_refused(directory: Directory) -> None:
 # --- dry runs, idempotency keys, imports -----------------------------------------------------------------------------
 
 
-def test_a_dry_run_says_what_would_come_of_it(directory: Directory) -> None:
-    """A dry run gives the record, or the refusal, of the real one, and writes nothing: no row, audit or revision."""
+def test_a_dry_run_says_what_would_come_of_it(directory: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dry run gives the record, or the refusal, of the real one, that of the audit included, and writes nothing: no
+    row, audit or revision."""
     made = directory.create_identity(ADMIN, IdentityRecord(id="ann", kind=USER), dry_run=True)
     assert (made.record.id, made.revision) == ("ann", 0)
     directory.user("ann", "CLIENT", company="acme")
@@ -989,6 +997,9 @@ def test_a_dry_run_says_what_would_come_of_it(directory: Directory) -> None:
     directory.delete_share(ADMIN, share.id, dry_run=True)
     directory.delete_identity(ADMIN, "ann", dry_run=True)
     directory.import_identities(ADMIN, [ImportRow(IdentityRecord(id="bob", kind=USER))], dry_run=True)
+    monkeypatch.setattr(chain, "MOST_TEXT_BYTES", 100)
+    with refused(Fault.INVALID, "the audit cannot keep this"):
+        directory.delete_identity(ADMIN, "ann", dry_run=True)
     assert directory.store.state() == before
     assert [record.id for record in directory.list_identities().records] == ["ann"]
     assert directory.told == [1, 2, 3]

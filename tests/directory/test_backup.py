@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import sqlite3
 import stat
 import threading
 import tracemalloc
@@ -455,8 +456,6 @@ def test_backups_of_an_older_release_are_brought_forward(form: str, dialect: str
 
 
 def _older_lines(path: Path) -> bytes:
-    import sqlite3
-
     head = {"format": "authz-sidecar directory backup", "version": 1, "schema": 1, "made_at": 1.0, "dialect": "sqlite"}
     made = [json.dumps(head).encode() + b"\n"]
     connection = sqlite3.connect(path)
@@ -508,3 +507,97 @@ def test_memory_does_not_grow_with_the_store(store: Store, store_url: str, tmp_p
         tracemalloc.stop()
     assert path.stat().st_size > 12_000_000
     assert peak < 9_000_000
+
+
+CROOKED_LINES: tuple[tuple[str, str, Any], ...] = (
+    ("identities", "kind", 7),
+    ("identities", "kind", 2**70),
+    ("identities", "flags", [1]),
+    ("identities", "flags", {"on": "yes"}),
+    ("identities", "attributes", [1]),
+    ("identities", "attributes", {"a": {"b": "\0"}}),
+    ("identities", "id", "role:ADMIN"),
+    ("identities", "id", "*"),
+    ("identities", "name", "a\0b"),
+    ("grants", "actions", {"read": 1}),
+    ("shares", "actions", [1]),
+    ("state", "revision", 2**63 - 1),
+    ("state", "revision", 2**70),
+    ("state", "id", 2),
+)
+
+
+@pytest.mark.parametrize(("table", "column", "value"), CROOKED_LINES, ids=lambda value: str(value)[:20])
+def test_values_that_no_store_has_are_refused(
+    lines: list[bytes], tmp_path: Path, table: str, column: str, value: Any
+) -> None:
+    """A backup that was made up with values that no sidecar could read is refused, not restored and served."""
+    path = tmp_path / "backup"
+    path.write_bytes(sealed(_edited(lines, table, column, value)))
+    for look in (lambda: verify(path), lambda: restore(path, str(tmp_path / "store.db"))):
+        with refused(Fault.CORRUPT, "is refused"):
+            look()
+
+
+def test_a_backup_says_once_where_it_stands(lines: list[bytes], tmp_path: Path) -> None:
+    """A backup whose state stands twice or not at all is refused."""
+    path, at = tmp_path / "backup", _index(lines, "state")
+    for some in ([*lines[: at + 2], lines[at + 1], *lines[at + 2 :]], [*lines[: at + 1], *lines[at + 2 :]]):
+        path.write_bytes(sealed(some))
+        with refused(Fault.CORRUPT, "which revision it has"):
+            verify(path)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE identities SET kind = 7",
+        "UPDATE identities SET kind = 'x'",
+        "UPDATE identities SET flags = '[1]'",
+        "UPDATE identities SET flags = '{no'",
+        "UPDATE identities SET id = x'00ff' WHERE id = 'id9'",
+        "UPDATE keys SET hash = 'text'",
+        "UPDATE keys SET expires_at = 'never'",
+        "UPDATE keys SET expires_at = 9e999",
+        "DELETE FROM state",
+        "INSERT INTO state SELECT 2, epoch, revision, audit_sequence, audit_hash, changes_from, 0, 1 FROM state",
+    ],
+)
+def test_a_file_with_values_that_no_store_has_is_refused(tmp_path: Path, statement: str) -> None:
+    """SQLite keeps values of any type anywhere: a file with one that no sidecar could read fills no store."""
+    store = Store.open(str(tmp_path / "store.db"))
+    filled(store, 10)
+    with emptied(store):
+        backup(store, tmp_path / "backup")
+    store.close()
+    connection = sqlite3.connect(tmp_path / "backup")
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
+    target = Store.open(str(tmp_path / "target.db"))
+    before = target.state()
+    with refused(Fault.CORRUPT, "is refused"):
+        restore(tmp_path / "backup", str(tmp_path / "target.db"))
+    assert target.state() == before
+    target.close()
+
+
+def test_a_backup_that_changes_while_it_is_read_is_refused(source: Store, store_url: str, tmp_path: Path) -> None:
+    """What was verified is what is restored, and what the audit names: another file that is put in its place
+    meanwhile, sound as it is, is not."""
+    for form in forms_of(source):
+        path, other = tmp_path / form, tmp_path / f"other-{form}"
+        backup(source, path, form=form)
+        with source.change(OPERATOR, 0.0) as change:
+            change.connection.execute(insert(IDENTITIES), row_of(IDENTITIES, 9, id=f"intruder-{form}"))
+            change.touch("identity", f"intruder-{form}")
+        backup(source, other, form=form)
+        state = source.state()
+
+        def swap(_table: str, _count: int, path: Path = path, other: Path = other) -> None:
+            if other.exists():
+                other.replace(path)
+
+        with refused(Fault.CORRUPT, "it was changed while it was read"):
+            restore(path, store_url, replace=True, progress=swap)
+        assert source.state() == state

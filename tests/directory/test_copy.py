@@ -11,7 +11,7 @@ from sqlalchemy import update
 from authz_sidecar.directory.assembly import Assembler
 from authz_sidecar.directory.copy import DirectoryCopy
 from authz_sidecar.directory.errors import DirectoryError
-from authz_sidecar.directory.loading import GapError, changes_since
+from authz_sidecar.directory.loading import GapError, HaltedError, changes_since, load
 from authz_sidecar.directory.records import AssignmentRecord, GrantRecord, IdentityRecord, ShareRecord
 from authz_sidecar.directory.schema import STATE
 from authz_sidecar.directory.store import Store
@@ -145,6 +145,8 @@ def test_only_what_has_to_do_with_the_companies_is_held(store: Store) -> None:
     assert {id for id in ("ours", "nobodys", "theirs", "both") if copy.identity(id)} == {"ours", "nobodys", "both"}
     assert copy.key(keys["ours"]) is not None
     assert copy.key(keys["theirs"]) is None
+    # What is not held is known to be there.
+    assert {id for id in (*keys, "nobodys", "both", "unknown") if copy.is_elsewhere(id)} == {"theirs"}
     assert copy.holds("a")
     assert copy.holds("")
     assert not copy.holds("b")
@@ -165,14 +167,65 @@ def test_credentials_come_and_go_with_their_identity(store: Store) -> None:
         copy.apply(changes)
 
     assert copy.key(key) is None
+    assert copy.is_elsewhere("ann")
     assignment = people.create_assignment(ACTOR, AssignmentRecord(identity="ann", role="CLERK", company="a")).record
     follow()
     assert copy.identity("ann") is not None
+    assert not copy.is_elsewhere("ann")
     assert copy.key(key) is not None
     assert copy.token(token) is not None
     people.delete_assignment(ACTOR, assignment.id)
     follow()
     assert (copy.identities, copy.credentials) == (0, 0)
+    assert copy.is_elsewhere("ann")
+    people.delete_identity(ACTOR, "ann")
+    follow()
+    assert not copy.is_elsewhere("ann")
+
+
+def test_a_namesake_has_none_of_the_credentials_of_who_was_removed(store: Store) -> None:
+    """An identity that was removed and made anew between two looks has only the credentials that it was given since."""
+    people, credentials = administration(store)
+    people.create_identity(ACTOR, user("ann"))
+    old = [credentials.create_key(ACTOR, "ann", "old").record.record.id]
+    old_token = credentials.create_token(ACTOR, "ann").record.record.id
+    copy, assembler = loaded(store), Assembler()
+    people.delete_identity(ACTOR, "ann")
+    people.create_identity(ACTOR, user("ann"))
+    new = credentials.create_key(ACTOR, "ann", "new").record.record.id
+    changes = changes_since(store, copy, assembler)
+    assert changes is not None
+    copy.apply(changes)
+    assert [copy.key(old[0]), copy.token(old_token)] == [None, None]
+    assert copy.key(new) is not None
+    assert told(copy.contents) == told(loaded(store).contents)
+
+
+def test_a_reading_that_is_wanted_no_more_ends(store: Store) -> None:
+    """Whoever reads a whole store is asked whether that is still wanted, and stops where it is not."""
+    with pytest.raises(HaltedError):
+        load(store, Assembler(), lambda: True)
+
+
+def test_texts_that_nobody_has_any_more_are_let_go_of(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many companies and sets of roles come and go, what is kept of them stays bounded, and what is held is as
+    it was read."""
+    monkeypatch.setattr("authz_sidecar.directory.assembly._SLACK", 20)
+    people, _ = administration(store)
+    copy, assembler = loaded(store), Assembler()
+    most = 0
+    for number in range(40):
+        people.create_identity(ACTOR, user("ann", f"company-{number}"), ("CLERK",))
+        people.create_identity(ACTOR, user("bob", f"company-{number}"), ("CHIEF",))
+        people.delete_identity(ACTOR, "bob")
+        changes = changes_since(store, copy, assembler)
+        assert changes is not None
+        copy.apply(changes)
+        assembler.let_go(copy.contents.identities.values())
+        most = max(most, len(assembler))
+        assert told(copy.contents) == told(loaded(store).contents)
+        people.delete_identity(ACTOR, "ann")
+    assert most <= 60
 
 
 IDS = st.sampled_from(["ann", "bob", "cleo", "dan"])

@@ -18,6 +18,7 @@ from authz_sidecar.directory.secrets import (
     SecretKind,
     checksum,
     create_secret,
+    find_id,
     hash_secret,
     is_right,
     parse,
@@ -83,6 +84,15 @@ def test_the_published_expression_finds_credentials(pytestconfig: pytest.Config)
     for leak in (f"key = '{text}'", f'{{"secret":"{text}"}}', f"https://example.org/?k={text}&x", f"{text}\n"):
         assert re.findall(PATTERN, leak) == [text]
     assert not re.findall(PATTERN, f"x{text}")
+
+
+def test_a_part_of_a_credential_is_found() -> None:
+    """A credential that is cut off, mistyped or inside another text is found by its id; an id alone is none."""
+    made = create_secret(SecretKind.KEY)
+    for text in (made.text, made.text[:-1], made.text[:30], f" {made.text}\n", f"Bearer {made.text}", made.text + "x"):
+        assert find_id(text) == made.id
+    for text in ("", made.id, f"azk_{made.id}", f"azk_{made.id}_", "azk_short_x", made.text.upper()):
+        assert find_id(text) == ""
 
 
 def test_no_secret_has_the_digest_of_nobody() -> None:

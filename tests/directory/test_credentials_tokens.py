@@ -1,20 +1,21 @@
 """Access tokens: made, extended by use, revoked and removed."""
 
 import threading
+from collections.abc import Callable
 
 import pytest
 from sqlalchemy import text
 
 from authz_sidecar.directory import tokens
 from authz_sidecar.directory.errors import DirectoryError, Fault
-from authz_sidecar.directory.records import AssignmentRecord, Issued, TokenRecord
+from authz_sidecar.directory.records import Actor, AssignmentRecord, Issued, TokenRecord
 from authz_sidecar.directory.schema import KEYS, TOKENS
 from authz_sidecar.directory.store import Store
 from authz_sidecar.directory.use import Use
 from authz_sidecar.values import Reason
 from authz_sidecar.values.directory_rules import DAY, YEAR, DirectoryRules, KindRules, TokenRules
 from authz_sidecar.values.identity import Authenticated
-from tests.directory.credential_scene import ADMIN, NOW, Scene
+from tests.directory.credential_scene import ADMIN, NOW, PASSWORD, Scene
 
 MINUTES = 15 * 60.0
 
@@ -365,3 +366,23 @@ def test_a_dry_run_makes_no_token(scene: Scene) -> None:
     scene.credentials.revoke_token(ADMIN, issued.record.id, dry_run=True)
     assert scene.credentials.revoke_tokens(ADMIN, "alice", dry_run=True).record == 1
     assert scene.works(issued.secret)
+
+
+def test_what_is_extended_but_not_written_is_revoked(scene: Scene) -> None:
+    """Revoking all, and a new password, end tokens that a sidecar has extended past the end that the store knows."""
+    scene.credentials.set_password(ADMIN, "alice", PASSWORD)
+    ends: tuple[tuple[Callable[[], object], int | None], ...] = (
+        (lambda: scene.credentials.revoke_tokens(ADMIN, "alice").record, 0),
+        (lambda: scene.credentials.set_password(ADMIN, "alice", PASSWORD).record, None),
+    )
+    for end, count in ends:
+        issued: Issued = scene.credentials.sign_in(Actor(""), "alice", PASSWORD).record
+        scene.time += MINUTES - 1
+        assert scene.works(issued.secret)
+        scene.time += 2
+        assert scene.works(issued.secret)
+        assert end() == count
+        assert scene.ask(issued.secret) is Reason.CREDENTIAL_REVOKED
+        assert scene.use.flush()
+        assert scene.ask(issued.secret) is Reason.CREDENTIAL_REVOKED
+        assert scene.credentials.list_tokens("alice").records == ()

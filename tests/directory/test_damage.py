@@ -126,7 +126,8 @@ def test_a_file_that_is_gone_is_not_made_again(path: Path, tmp_path: Path) -> No
 
 
 def test_a_file_that_was_replaced_is_followed(path: Path, tmp_path: Path) -> None:
-    """After a restore puts another file in the place, an open store reads and writes that one."""
+    """After a restore puts another file in the place, an open store reads and writes that one, unless it
+    is an older release's or no store at all."""
     copy = tmp_path / "copy.db"
     shutil.copyfile(path, copy)
     store = Store.open(str(path))
@@ -137,6 +138,12 @@ def test_a_file_that_was_replaced_is_followed(path: Path, tmp_path: Path) -> Non
     assert add(store, "kept") == 301
     again = Store.open(str(path))
     assert check_whole(again) == 301
+    older = tmp_path / "older"
+    sqlite_file.make_file(older, str(older), Engine.dispose)
+    migrated(str(older), "0001")
+    older.rename(path)
+    with refused(Fault.PRECONDITION, "does not have the tables of this release"):
+        store.state()
     spare = tmp_path / "spare"
     spare.write_bytes(b"another file that is no database at all")
     spare.rename(path)

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import delete, update
+from sqlalchemy import delete, text, update
 
 from authz_sidecar.directory.administration import IdentityAdministration
 from authz_sidecar.directory.backup import backup, restore
@@ -22,7 +22,7 @@ from authz_sidecar.directory.schema import CHANGES, STATE
 from authz_sidecar.directory.store import Store
 from tests.directory.copied import ACTOR, POLICY, administration, loaded, told
 from tests.directory.test_copy import user
-from tests.postgres import Postgres
+from tests.postgres import Postgres, shared_postgres
 
 PATIENCE_SECONDS = 30.0
 # What is promised for every sidecar.
@@ -253,6 +253,45 @@ def test_a_database_that_is_gone_and_back() -> None:
         server.close()
 
 
+def test_connections_that_are_cut_hold_nothing_up() -> None:
+    """Whenever a database ends all connections, the one that listens as well, the next change is followed in time."""
+    url = shared_postgres().create_database()
+    store, other = Store.open(url), Store.open(url)
+    cut = text(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    people, _ = administration(other)
+    try:
+        with following(store) as (followed,):
+            for number in range(5):
+                with other.engine.connect() as connection:
+                    connection.execute(cut)
+                revision = people.create_identity(ACTOR, user(f"user-{number}")).revision
+                assert followed.wait(lambda copy: copy.revision >= revision) < PROMISE_SECONDS  # noqa: B023
+    finally:
+        store.close()
+        other.close()
+        shared_postgres().drop_database(url)
+
+
+def test_a_notification_that_never_comes_is_missed_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A follower that hears nothing, and is not told that it does not, sees each change within a second too."""
+    monkeypatch.setattr("authz_sidecar.directory.watch.CHANNEL", "nobody_notifies")
+    url = shared_postgres().create_database()
+    store, other = Store.open(url), Store.open(url)
+    people, _ = administration(other)
+    try:
+        with following(store) as (followed,):
+            for number in range(3):
+                revision = people.create_identity(ACTOR, user(f"user-{number}")).revision
+                assert followed.wait(lambda copy: copy.revision >= revision) < PROMISE_SECONDS  # noqa: B023
+    finally:
+        store.close()
+        other.close()
+        shared_postgres().drop_database(url)
+
+
 def test_a_writer_is_not_held_up_for_good(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the store cannot be read after a change was committed, its writer goes on after a while."""
     monkeypatch.setattr("authz_sidecar.directory.follower.CATCH_UP_SECONDS", 0.1)
@@ -265,6 +304,96 @@ def test_a_writer_is_not_held_up_for_good(tmp_path: Path, empty_store: Path, mon
     assert followed.copy.revision == 0
     followed.follower.stop()
     store.close()
+
+
+def test_a_writer_does_not_wait_for_somebody_elses_reading(
+    stores: tuple[Store, Store, Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While another thread is reading and does not end, a writer goes on after a while, without an error."""
+    monkeypatch.setattr("authz_sidecar.directory.follower.CATCH_UP_SECONDS", 0.1)
+    people, _ = administration(stores[0])
+    reading, end = threading.Event(), threading.Event()
+
+    def deliver(work: Callable[[], None]) -> None:
+        reading.set()
+        assert end.wait(PATIENCE_SECONDS)
+        work()
+
+    copy = DirectoryCopy()
+    follower = Follower(stores[0], copy, deliver)
+    reader = threading.Thread(target=follower.load)
+    reader.start()
+    assert reading.wait(PATIENCE_SECONDS)
+    follower.catch_up(people.create_identity(ACTOR, user("ann")).revision)
+    assert copy.revision == 0
+    end.set()
+    reader.join()
+    follower.stop()
+
+
+def test_a_change_that_could_not_be_taken_does_not_count_as_seen(stores: tuple[Store, Store, Store]) -> None:
+    """Where a delivery fails the copy is not said to be new, and takes the change once it can."""
+    people, _ = administration(stores[0])
+    copy, failing = DirectoryCopy(), threading.Event()
+
+    def deliver(work: Callable[[], None]) -> None:
+        if failing.is_set():
+            raise RuntimeError("not now")
+        work()
+
+    follower = Follower(stores[1], copy, deliver)
+    follower.load()
+    follower.start()
+    try:
+        failing.set()
+        revision = people.create_identity(ACTOR, user("ann")).revision
+        until(lambda: follower.looks["failed"] >= 2)
+        seen = copy.seen_at
+        assert follower.problem == "RuntimeError"
+        assert copy.identity("ann") is None
+        # Nor does the thread that has written it fail for it.
+        until(lambda: follower.looks["failed"] >= 3)
+        assert copy.seen_at == seen
+        failing.clear()
+        until(lambda: copy.revision >= revision)
+        until(lambda: not follower.problem)
+        assert copy.identity("ann") is not None
+    finally:
+        failing.clear()
+        follower.stop()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_follower_that_has_ended_is_told_of(stores: tuple[Store, Store, Store]) -> None:
+    """Where nothing follows the store any more, whatever the cause, that is the problem that is told."""
+    ending = threading.Event()
+
+    def clock() -> float:
+        if ending.is_set() and threading.current_thread() is not threading.main_thread():
+            raise SystemExit
+        return time.monotonic()
+
+    copy = DirectoryCopy()
+    follower = Follower(stores[0], copy, lambda work: work(), clock=clock)
+    follower.load()
+    follower.start()
+    assert not follower.problem
+    ending.set()
+    until(lambda: follower.problem)
+    assert "nothing follows it" in follower.problem
+    follower.stop()
+
+
+def test_a_follower_that_is_to_stop_reads_no_more(stores: tuple[Store, Store, Store]) -> None:
+    """The first reading of a store ends when its reader is told to stop, and the copy stays empty."""
+    stopping = threading.Event()
+    copy = DirectoryCopy()
+    follower = Follower(stores[0], copy, lambda work: work(), stopping=stopping)
+    stopping.set()
+    with pytest.raises(StoppedError):
+        follower.load()
+    assert copy.epoch == ""
+    follower.stop()
 
 
 async def _deliveries() -> tuple[int, int]:
@@ -284,6 +413,21 @@ def test_a_delivery_is_made_on_the_event_loop() -> None:
     delivering, running = asyncio.run(_deliveries())
     assert running == threading.get_ident()
     assert delivering != running
+
+
+async def _failing_delivery() -> None:
+    deliver = on_loop(asyncio.get_running_loop())
+
+    def work() -> None:
+        raise LookupError("of the delivery")
+
+    await asyncio.to_thread(deliver, work)
+
+
+def test_a_delivery_that_fails_fails_where_it_was_made() -> None:
+    """What goes wrong on the loop is raised in the thread that delivers, and nowhere else."""
+    with pytest.raises(LookupError, match="of the delivery"):
+        asyncio.run(_failing_delivery())
 
 
 def test_nothing_is_delivered_to_a_loop_that_has_ended() -> None:

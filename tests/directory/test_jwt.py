@@ -3,6 +3,7 @@
 import hmac
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -170,6 +171,9 @@ def test_a_key_in_the_token_is_not_used(verifier: JwtVerifier) -> None:
         {"act": {"sub": "bob"}},
         {"act": {"sub": "bob", "act": {"sub": "carol"}}},
         {"cnf": {"jkt": "x"}},
+        {"events": {"http://schemas.openid.net/event/backchannel-logout": {}}},
+        {"dept": 10**20},
+        {"dept": [{"a": -(10**19)}]},
         {"sub": None},
         {"sub": ""},
         {"sub": 7},
@@ -179,6 +183,9 @@ def test_a_key_in_the_token_is_not_used(verifier: JwtVerifier) -> None:
         {"sub": "x" * 1024},
         {"sub": "\ud800"},
         {"realm": {"groups": {"a": 1}}},
+        {"realm": "groups"},
+        {"realm": ["groups"]},
+        {"realm": False},
         {"realm": {"groups": ["a", 1]}},
         {"realm": {"groups": [f"g{number}" for number in range(513)]}},
     ],
@@ -345,3 +352,37 @@ def test_the_cache_is_bounded() -> None:
             assert small.verify(tokens[4], NOW) is found[4]
             assert small.verify(tokens[0], NOW) is not found[0]
             assert small.verify(tokens[0], NOW) == found[0]
+
+
+def test_long_tokens_take_the_place_of_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept of tokens is bounded by their length, too: one with hundreds of groups is as large as many."""
+    with running_provider() as provider:
+        provider.keys = KEYS
+        with verifier_of(issuer_of({"url": provider.url})) as (verifier, _):
+            tokens = [sign(rsa_key(), "RS256", claims_of(jti=str(number), x="x" * 1000)) for number in range(5)]
+            monkeypatch.setattr("authz_sidecar.directory.jwt.MAX_CACHED_LENGTH", 3 * len(tokens[0]))
+            found = [verifier.verify(token, NOW) for token in (*tokens, *tokens[2:])]
+            assert verifier.cached == 3
+            assert all(one is other for one, other in zip(found[2:], found[5:], strict=False))
+            # Those that are over give their room back.
+            assert verifier.verify(tokens[4], NOW + 3600) is Reason.CREDENTIAL_EXPIRED
+            assert verifier.verify(tokens[0], NOW) == found[0]
+            assert verifier.verify(tokens[2], NOW) is found[2]
+
+
+def test_threads_verify_beside_each_other() -> None:
+    """Signing in verifies in threads beside the checks: with a cache that is always full, every answer is right."""
+    with running_provider() as provider:
+        provider.keys = KEYS
+        with verifier_of(issuer_of({"url": provider.url})) as (_, sources):
+            small = JwtVerifier(sources.by_issuer, most_cached=2)
+            tokens = [sign(ec_key(), "ES256", claims_of(sub=f"s{number}"), kid="two") for number in range(6)]
+
+            def ask(number: int) -> bool:
+                when = NOW if number % 5 else NOW + 3600
+                found = small.verify(tokens[number % 6], when)
+                return found is Reason.CREDENTIAL_EXPIRED if when > NOW else isinstance(found, JwtIdentity)
+
+            with ThreadPoolExecutor(4) as pool:
+                assert all(pool.map(ask, range(600)))
+            assert small.cached <= 2

@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from authz_sidecar.directory.copy import Contents, DirectoryCopy
 from authz_sidecar.directory.jwt_identity import JwtCredentials, jwt_identity
 from authz_sidecar.directory.key_source import KeySources
 from authz_sidecar.values import Reason
-from authz_sidecar.values.directory_rules import DirectoryRules, GroupFacts, RoleFacts
+from authz_sidecar.values.directory_rules import DirectoryRules, GroupFacts, KindRules, RoleFacts
 from authz_sidecar.values.identity import Authenticated, Identity, IdentityKind, RoleSet, TimedRole
 from tests.directory.identity_provider import (
     NOW,
@@ -342,3 +343,88 @@ def test_the_identity_alone(provider: Provider) -> None:
         found = verifier.verify(sign(rsa_key(), "RS256", claims_of()), NOW)
         assert not isinstance(found, Reason)
         assert jwt_identity(found, holding(ALICE), RULES) is ALICE
+
+
+def test_a_claim_in_another_place_refuses(provider: Provider) -> None:
+    """Where the claim of the company should stand inside another one that is no mapping, the token is not taken for one
+    of the platform."""
+    issuer: dict[str, Any] = {
+        "company": None,
+        "companies": ["*"],
+        "platform": True,
+        "identities": "any",
+        "claims": {"company": ["organization", "id"]},
+    }
+    elsewhere: tuple[Any, ...] = ("acme", ["acme"], [{"id": "acme"}], 7, False)
+    for organization in elsewhere:
+        assert answer(provider, None, said={"organization": organization}, **issuer) is INVALID
+    right: tuple[tuple[Any, str], ...] = (({"id": "acme"}, "acme"), ({}, ""), (None, ""))
+    for organization, company in right:
+        found = answer(provider, None, said={"organization": organization}, **issuer)
+        assert isinstance(found, Authenticated)
+        assert found.identity.company == company
+
+
+def test_a_sidecar_of_some_companies_knows_no_strangers_of_many(provider: Provider) -> None:
+    """Somebody of an issuer of many companies may be switched off in one that is not held: whoever is not in the
+    directory is refused, even where the token says a company that is held."""
+    issuer: dict[str, Any] = {
+        "company": None,
+        "companies": ["acme", "beta"],
+        "identities": "any",
+        "claims": {"company": "tenant"},
+    }
+    held = holding(ALICE, companies=frozenset(("acme",)))
+    assert answer(provider, held, said={"tenant": "acme", "sub": "bob"}, **issuer) is INVALID
+    assert isinstance(answer(provider, held, said={"tenant": "acme"}, **issuer), Authenticated)
+    assert isinstance(answer(provider, holding(), said={"tenant": "acme", "sub": "bob"}, **issuer), Authenticated)
+
+
+def test_kinds_without_roles_get_none_from_groups(provider: Provider) -> None:
+    """Where the bundle says that service accounts hold no roles, their groups give none."""
+    rules = msgspec.structs.replace(RULES, service_accounts=KindRules(roles=False))
+    settings: dict[str, Any] = {"claims": GROUPS, "roles": ["CLIENT"], "identities": "any"}
+    said = {"groups": ["clients"]}
+    program = Identity("acme:alice", PROGRAM, "acme")
+    assert roles(answer(provider, holding(program), rules, said, kind="service_account", **settings)) == {}
+    assert roles(answer(provider, None, rules, said, kind="service_account", **settings)) == {}
+    assert roles(answer(provider, None, rules, said, **settings)) == {"acme": ("CLIENT",)}
+
+
+def test_limits_count_what_is_held_for_a_time(provider: Provider) -> None:
+    """Where one role is all that an identity may hold, groups give theirs while no other is held."""
+    one = msgspec.structs.replace(RULES, roles_per_identity=1)
+    settings: dict[str, Any] = {"claims": GROUPS, "roles": ["CLIENT"]}
+    for_a_time = Identity("acme:alice", USER, "acme", timed=(TimedRole("AUDITOR", "acme", NOW + 9, NOW),))
+    found = answer(provider, holding(for_a_time), one, {"groups": ["clients"]}, **settings)
+    assert roles(found) == {}
+    assert isinstance(found, Authenticated)
+    assert {
+        when: [held.role for held in found.identity.timed if held.holds(when)] for when in (NOW - 1, NOW, NOW + 9)
+    } == {
+        NOW - 1: ["CLIENT"],
+        NOW: ["AUDITOR"],
+        NOW + 9: ["CLIENT"],
+    }
+    two = msgspec.structs.replace(RULES, roles_per_identity=2)
+    assert roles(answer(provider, holding(for_a_time), two, {"groups": ["clients"]}, **settings)) == {
+        "acme": ("CLIENT",)
+    }
+
+
+def test_a_role_in_two_companies_counts_twice(provider: Provider) -> None:
+    """The limit of roles counts a role in each company, as it does where roles are assigned."""
+    settings: dict[str, Any] = {"claims": GROUPS, "roles": ["CLIENT"], "prefix": None, "map": "directory"}
+    settings |= {"company": None, "companies": ["acme", "beta"]}
+    known, said = Identity("alice", USER, "acme"), {"groups": ["clients"]}
+    for most, given in ((1, {}), (2, {"acme": ("CLIENT",), "beta": ("CLIENT",)})):
+        rules = msgspec.structs.replace(RULES, roles_per_identity=most)
+        assert roles(answer(provider, holding(known), rules, said, **settings)) == given
+
+
+def test_nobody_is_called_like_a_role(provider: Provider) -> None:
+    """In a plain Casbin bundle a subject of the name of a role has its rights: no token stands for one."""
+    plain = DirectoryRules(form="casbin", roles={"acme:alice": RoleFacts("company")})
+    assert answer(provider, None, plain, identities="any") is INVALID
+    assert isinstance(answer(provider, None, plain, {"sub": "bob"}, identities="any"), Authenticated)
+    assert isinstance(answer(provider, None, RULES, identities="any"), Authenticated)

@@ -107,6 +107,8 @@ def test_what_is_right_is_taken(more: dict[str, Any]) -> None:
         ({"prefix": "operator:"}, "cannot begin like `operator:`"),
         ({"prefix": "a*"}, "cannot end with `*`"),
         ({"prefix": "a\x01"}, "control character"),
+        ({"prefix": "al"}, "ends with a letter or digit, so that a subject could complete somebody's name"),
+        ({"prefix": "acme:é"}, "ends with a letter or digit"),
         ({"prefix": None, "map": "directory", "create": True}, "names identities that the directory has already"),
         ({"prefix": None, "map": "directory", "identities": "any"}, "names identities that the directory has already"),
         ({"company": None}, "is bound to no company; list its `companies`"),
@@ -149,8 +151,7 @@ MAPPED: dict[str, Any] = {"prefix": None, "map": "directory", "company": None}
     [
         ({"issuer": "https://1/"}, "the issuer `https://1/` is given twice"),
         ({"prefix": "p1:"}, "the prefixes `p1:` and `p1:` could name the same identity"),
-        ({"prefix": "p1:x"}, "could name the same identity"),
-        ({"prefix": "p"}, "could name the same identity"),
+        ({"prefix": "p1:x:"}, "could name the same identity"),
     ],
 )
 def test_issuers_cannot_name_the_same_identity(second: dict[str, Any], message: str) -> None:
@@ -158,6 +159,7 @@ def test_issuers_cannot_name_the_same_identity(second: dict[str, Any], message: 
     found, told = parse(_named(1), _named(2, **second))
     assert found is None
     assert any(message in line for line in told), told
+    assert parse(_named(2, **second), _named(1))[0] is None
     assert parse(_named(1), _named(2))[0] is not None
 
 

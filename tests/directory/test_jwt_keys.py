@@ -1,5 +1,6 @@
 """Key sets of issuers: which keys are taken for what, and how they are fetched, followed and kept."""
 
+import contextlib
 import json
 import os
 import socket
@@ -494,3 +495,47 @@ def test_threads_end(provider: Provider) -> None:
         if thread.name == "issuer-keys":
             thread.join(10)
             assert not thread.is_alive()
+
+
+def test_unknown_keys_delay_no_retry(provider: Provider) -> None:
+    """Where a fetch has failed, tokens of unknown keys do not keep the next one from coming when it is due."""
+    provider.answer = lambda request: provider.send(request, 503, b"")
+    issuer = issuer_of({"url": provider.url})
+    pace = Pace(unknown_seconds=3600.0, first_wait_seconds=0.02, last_wait_seconds=0.1)
+    with verifier_of(issuer, pace=pace) as (verifier, sources):
+        source = sources.by_issuer[issuer.issuer]
+        assert verifier.verify(token("unknown"), NOW) is INVALID
+        provider.answer = provider.answer_keys
+        while (status := source.status()).failures:
+            assert source.wait(10, fetches=status.fetches + 1)
+        assert isinstance(verifier.verify(token(), NOW), JwtIdentity)
+
+
+def test_all_addresses_of_a_host_have_one_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host with several addresses is tried at one after the other; the time of the fetch is for all of them."""
+    with running_provider() as provider, socket.socket() as closed, socket.socket() as full:
+        closed.bind(("127.0.0.1", 0))
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        usual: Any = socket.getaddrinfo
+        found: list[Any] = []
+
+        def look_up(*_: Any, **__: Any) -> list[Any]:
+            return [usual(*place.getsockname()[:2], type=socket.SOCK_STREAM)[0] for place in found]
+
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+        found = [closed, provider._server.socket]  # noqa: SLF001
+        assert key_fetch.fetch_keys("http://many.example/keys", seconds=10.0).data == b'{"keys": []}'
+        monkeypatch.undo()
+        # What nobody takes from its queue fills it, and the next ones wait.
+        with contextlib.ExitStack() as waiting:
+            for _ in range(4):
+                one = waiting.enter_context(socket.socket())
+                one.setblocking(False)
+                one.connect_ex(full.getsockname())
+            found = [full] * 20
+            monkeypatch.setattr(socket, "getaddrinfo", look_up)
+            begun = time.monotonic()
+            with pytest.raises(key_fetch.FetchError, match="has not answered in time"):
+                key_fetch.fetch_keys("http://many.example/keys", seconds=0.2)
+            assert time.monotonic() - begun < 3

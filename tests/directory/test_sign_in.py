@@ -579,3 +579,60 @@ def test_without_issuers_no_jwt_is_taken(scene: Scene) -> None:
     with pytest.raises(DirectoryError) as error:
         scene.credentials.sign_in_jwt(CALLER, token(), FAR)
     assert error.value.fault is Fault.UNAUTHENTICATED
+
+
+def test_a_hash_of_other_parameters_tells_nothing_during_a_lock(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A right password of an older hash is hashed once during a lock, as a wrong one is; not again for a new hash."""
+    for _ in range(5):
+        fail(scene)
+    later = type(scene.credentials)(
+        scene.store,
+        scene.credentials.policy,
+        lambda: scene.time,
+        passwords=Passwords(PasswordHasher(time_cost=2, memory_cost=16, parallelism=1)),
+    )
+    monkeypatch.setattr(PasswordHasher, "hash", None)
+    for password in (PASSWORD, WRONG):
+        with pytest.raises(DirectoryError, match="the sign-in failed"):
+            later.sign_in(CALLER, "alice", password, FAR)
+
+
+def test_a_new_hash_keeps_nobody_out(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where too many passwords are being hashed to make a hash anew, the sign-in is good all the same."""
+    before = scene.rows(PASSWORDS)[0].hash
+    passwords = Passwords(PasswordHasher(time_cost=2, memory_cost=16, parallelism=1))
+    later = type(scene.credentials)(scene.store, scene.credentials.policy, lambda: scene.time, passwords=passwords)
+
+    def busy(_: str) -> str:
+        raise DirectoryError(Fault.LOCKED, "too many sign-ins at once")
+
+    monkeypatch.setattr(passwords, "hash", busy)
+    assert scene.works(later.sign_in(CALLER, "alice", PASSWORD, FAR).record.secret)
+    assert scene.rows(PASSWORDS)[0].hash == before
+
+
+def test_people_who_mistype_do_not_lock_their_office(scene: Scene) -> None:
+    """An address forgets a failure every ten minutes, so that one now and then never adds up to a lock; an identity
+    does not."""
+    for number in range(60):
+        scene.time += 540
+        assert fail(scene, f"nobody{number}").fault is Fault.UNAUTHENTICATED
+    for number in range(10):
+        scene.time += 30
+        assert fail(scene, f"nobody{number}").fault is Fault.UNAUTHENTICATED
+    assert sign_in(scene).secret
+    for _ in range(4):
+        fail(scene, address=ELSEWHERE)
+        scene.time += 3600
+    fail(scene, address=ELSEWHERE)
+    assert fail(scene, password=PASSWORD).message == "the sign-in failed"
+
+
+def test_an_address_forgets_no_more_than_time_has_passed(scene: Scene) -> None:
+    """Two failures every ten minutes are one more than is forgotten: the twentieth locks, and so does the next one."""
+    count = 0
+    while fail(scene, f"nobody{count}").fault is Fault.UNAUTHENTICATED:
+        count += 1
+        scene.time += 600 if count % 2 == 0 else 0
+        assert count < 100
+    assert count == 39

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, insert, select
+from sqlalchemy import Connection, delete, event, func, insert, select, text
 
 from authz_sidecar.audit import chain
 from authz_sidecar.directory import change as change_module
@@ -18,10 +18,16 @@ from authz_sidecar.directory.errors import DirectoryError, Fault
 from authz_sidecar.directory.records import Actor, new_id
 from authz_sidecar.directory.schema import AUDIT, CHANGES, IDENTITIES, KEYS, STATE
 from authz_sidecar.directory.store import Store
+from tests.directory.conftest import template
 from tests.postgres import PASSWORD, Postgres, shared_postgres
+from tests.server.sidecar import until
 
 OPERATOR = Actor("operator:test")
 DAY = 86_400.0
+_DOUBLED = (
+    "INSERT INTO state SELECT 2, epoch, revision, audit_sequence, audit_hash, changes_from, bootstrapped_at,"
+    " readable_from FROM state"
+)
 
 
 def identity_row(id: str, revision: int) -> dict[str, object]:
@@ -81,6 +87,41 @@ def refused(fault: Fault, *words: str) -> Iterator[None]:
     for word in words:
         assert word in caught.value.message, caught.value.message
     assert PASSWORD not in f"{caught.value.message}{caught.value.help}{caught.value.details}{caught.value!r}"
+
+
+@pytest.mark.parametrize("rows", [0, 2])
+def test_a_store_that_stands_at_no_one_place_is_refused(store: Store, rows: int) -> None:
+    """A store whose row of `state` is missing, or there twice, is neither read nor changed."""
+    with store.engine.begin() as connection:
+        connection.execute(delete(STATE) if not rows else text(_DOUBLED))
+    with refused(Fault.CORRUPT, "which revision"):
+        store.state()
+    with refused(Fault.CORRUPT, "which revision"):
+        add(store, "a")
+
+
+def test_a_change_rests_on_what_was_seen(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change that was permitted for an identity as it was at a revision is refused once that identity has changed, or
+    where what has changed since is forgotten; changes of others do not matter."""
+    monkeypatch.setattr("authz_sidecar.directory.change.KEPT_REVISIONS", 2)
+    monkeypatch.setattr("authz_sidecar.directory.change.PRUNE_EVERY", 1)
+    for id in ("a", "b"):
+        add(store, id)
+
+    def touch(id: str, seen: int) -> None:
+        with store.change(Actor("ann", seen=("a", seen)), 0.0) as change:
+            change.touch("identity", id)
+
+    touch("b", 1)
+    touch("a", 3)
+    for seen in (1, 3):
+        with refused(Fault.CONFLICT, "`a` is being changed by somebody else"):
+            touch("b", seen)
+    for _ in range(4):
+        touch("b", store.state().revision)
+    with refused(Fault.CONFLICT, "`a`"):
+        touch("b", 4)
+    assert store.state().revision == 8
 
 
 def test_a_change_is_one_revision_with_what_it_touched_and_its_audit(store: Store) -> None:
@@ -413,6 +454,50 @@ def test_postgresql_gone_and_back() -> None:
         store.close()
     finally:
         server.close()
+
+
+def test_a_connection_that_is_lost_while_it_commits_leaves_it_open() -> None:
+    """Where the connection goes after the last statement and before the database has said that it has committed, it is
+    told that the change may have been made."""
+    server = shared_postgres()
+    url = server.create_database(template())
+    store = Store.open(url)
+
+    def cut(connection: Connection) -> None:
+        backend = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+        with server.connect("postgres") as other:
+            other.execute("SELECT pg_terminate_backend(%s, 10000)", (backend,))
+
+    event.listen(store.engine, "commit", cut)
+    with refused(Fault.UNAVAILABLE, "it may have been made"):
+        add(store, "a")
+    event.remove(store.engine, "commit", cut)
+    assert add(store, "b") == 1
+    store.close()
+    server.drop_database(url)
+
+
+@pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
+def test_changes_follow_each_other_whatever_a_database_isolates(isolation: str) -> None:
+    """Where a database has its transactions see one snapshot by default, a change that waited for another still sees
+    what that one did, and is made."""
+    server = shared_postgres()
+    url = server.create_database(template())
+    name = url.partition("@/")[2].partition("?")[0]
+    with server.connect("postgres") as connection:
+        connection.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = '{isolation}'")
+    first, second = Store.open(url), Store.open(url)
+    with ThreadPoolExecutor(1) as pool:
+        with first.change(OPERATOR, 0.0) as change:
+            change.touch("identity", "a")
+            waiting = pool.submit(add, second, "b")
+            with server.connect("postgres") as other:
+                held = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = %s"
+                until(lambda: other.execute(held, (name,)).fetchone() == (1,))
+        assert waiting.result() == 2
+    first.close()
+    second.close()
+    server.drop_database(url)
 
 
 def test_each_change_is_notified_on_postgresql() -> None:

@@ -25,7 +25,7 @@ from authz_sidecar.directory.policy_review import PolicyPlace
 from authz_sidecar.directory.records import Actor, AssignmentRecord, IdentityRecord
 from authz_sidecar.directory.store import Store
 from authz_sidecar.engine import Engine, Identities, PolicyStatus
-from authz_sidecar.engine.holdings import assigned_roles
+from authz_sidecar.engine.holdings import assigned_places, assigned_roles
 from authz_sidecar.engine.refresh import Refreshed, RefreshOutcome
 from authz_sidecar.transports.address import Address
 from authz_sidecar.transports.grpc.administration import AdministrationServices
@@ -139,7 +139,10 @@ class Administered:
         assert served.decider is not None
         snapshot = served.decider.snapshot
         return PolicyView(
-            snapshot.directory_rules, served.policy_version, lambda subject: assigned_roles(snapshot, subject, 0.0)
+            snapshot.directory_rules,
+            served.policy_version,
+            lambda subject: assigned_roles(snapshot, subject, 0.0),
+            lambda subject: assigned_places(snapshot, subject),
         )
 
     def take(self, snapshot: Snapshot, version: str) -> None:

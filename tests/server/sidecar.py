@@ -90,16 +90,20 @@ class Sidecar:
 
 @contextmanager
 def running_sidecar(
-    *options: str, policies: Path = BUNDLE, ports: Sequence[str] = FREE_PORTS, **settings: str
+    *options: str,
+    policies: Path = BUNDLE,
+    ports: Sequence[str] = FREE_PORTS,
+    command: Sequence[str] = COMMAND,
+    **settings: str,
 ) -> Iterator[Sidecar]:
     """Start a sidecar and wait for its ready line; at the end stop it by SIGTERM, which must end it with exit code 0.
 
-    `settings` are environment variables.
+    `settings` are environment variables; `command` is what runs it.
     """
     with (
         tempfile.TemporaryFile("w+") as log,
         subprocess.Popen(
-            (*COMMAND, "--policies", str(policies), *ports, *options),
+            (*command, "--policies", str(policies), *ports, *options),
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,

@@ -11,7 +11,7 @@ import pytest
 
 from authz_sidecar._proto.authz.v1 import policy_service_pb2 as policy
 from authz_sidecar.directory import policy_reviewer
-from authz_sidecar.directory.policy_review import PolicyPlace, Refused, Versions, VersionsOrder
+from authz_sidecar.directory.policy_review import DiffOrder, PolicyPlace, Refused, Versions, VersionsOrder
 from authz_sidecar.sources.remote import parse_remote
 from authz_sidecar.sources.source import GitSettings, GitSource, find_clone
 from tests.server.administered import MANIFEST, MODEL, ROLES, Administered, administered, snapshot_of
@@ -188,6 +188,18 @@ def test_what_names_no_version_is_refused(served: Served, base: str) -> None:
     """An unknown revision is a violation, and so is a directory, which is none of a caller's to name."""
     failure = failure_of(lambda: served.ask("DiffPolicyVersions", policy.DiffPolicyVersionsRequest(base=base)))
     assert (failure.code, list(failure.violations)) == (grpc.StatusCode.INVALID_ARGUMENT, ["base"])
+
+
+def test_a_report_that_no_message_holds_is_told_as_that(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A comparison whose report is longer than a message, as text or as JSON, is refused before it is read."""
+    monkeypatch.setattr("authz_sidecar.transports.grpc.policy_administration.DiffOrder", _small_order)
+    message = policy.DiffPolicyVersionsRequest(base=served.commits[0], head=served.commits[1])
+    failure = failure_of(lambda: served.ask("DiffPolicyVersions", message))
+    assert (failure.code, failure.info.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "ANSWER_TOO_LARGE")
+
+
+def _small_order(place: PolicyPlace, served: str, base: str, head: str, store: str, _most_bytes: int) -> DiffOrder:
+    return DiffOrder(place, served, base, head, store, 200)
 
 
 def test_a_diff_is_of_the_platform(served: Served) -> None:

@@ -1,8 +1,10 @@
 """Checks by a running sidecar that has a directory: identities, credentials, revisions and impersonation."""
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -10,7 +12,12 @@ import pytest
 from sqlalchemy import select
 
 from authz_sidecar._proto.authz.v1 import authenticate_pb2, check_pb2, explain_pb2, filter_pb2, identity_pb2
+from authz_sidecar.directory.authentication import Authenticator
+from authz_sidecar.directory.copy import Changes, Contents, DirectoryCopy
 from authz_sidecar.directory.schema import AUDIT
+from authz_sidecar.engine import Engine, Identities
+from authz_sidecar.transports.grpc.service import BATCH_TURN, AuthorizationService
+from authz_sidecar.values.limits import Limits
 from tests.server.directory_scene import Scene, ask, follows, reason, served
 from tests.server.sidecar import Sidecar, check_of, failure_of, until
 
@@ -143,6 +150,29 @@ def test_a_batch_is_answered_at_one_revision(sidecar: Sidecar, scene: Scene) -> 
     assert len(revisions) > 1
 
 
+def test_what_is_invalid_in_a_batch_is_of_its_revision() -> None:
+    """An item that is no valid check is answered at the revision of its batch, also where the directory changes before
+    its turn."""
+    copy, engine = DirectoryCopy(), Engine()
+    copy.replace(Contents("epoch", 7))
+    service = AuthorizationService(engine, Limits(), identities=Identities(copy, Authenticator(copy), engine.counts))
+    checks = [*[check_of(subject="ann")] * BATCH_TURN, check_of(subject="ann", action="")]
+
+    async def answer() -> check_pb2.BatchCheckResponse:
+        call: Any = SimpleNamespace(id="")
+        # It changes when the batch lets others have a turn.
+        asyncio.get_running_loop().call_soon(copy.apply, Changes(8))
+        raw = await service.BatchCheck(check_pb2.BatchCheckRequest(checks=checks), call)
+        assert isinstance(raw, bytes)
+        return check_pb2.BatchCheckResponse.FromString(raw)
+
+    results = asyncio.run(answer()).results
+    service.close()
+    assert copy.revision == 8
+    assert {result.directory_revision for result in results} == {7}
+    assert results[-1].reason == reason("INVALID_REQUEST")
+
+
 def test_items_of_a_batch_may_be_of_different_callers(sidecar: Sidecar, scene: Scene) -> None:
     """Each item is decided for its own subject or credential; an invalid one is denied in its place."""
     _, secret = scene.key("ann", "in a batch")
@@ -267,10 +297,9 @@ def test_an_explanation_for_another_is_the_users(sidecar: Sidecar) -> None:
 
 
 def test_a_filter_for_another_is_met_by_checks(sidecar: Sidecar) -> None:
-    """FilterObjects on behalf of a user passes what is shared for impersonation alone, and leaves the last word to
-    checks."""
+    """FilterObjects on behalf of a user passes what is shared for impersonation alone, exactly."""
     found = sidecar.stub.FilterObjects(filter_of(subject="robot", on_behalf_of="ann"), timeout=10)
-    assert (found.subject, found.actor, found.exact) == ("ann", "robot", False)
+    assert (found.subject, found.actor, found.exact) == ("ann", "robot", True)
     (clause,) = found.clauses
     assert list(clause.company.values) == ["acme"]
     assert list(clause.id.prefixes) == ["shared-"]

@@ -9,13 +9,14 @@ from pathlib import Path
 import grpc
 import pytest
 from click.testing import CliRunner
+from sqlalchemy import text
 
 from authz_sidecar._proto.authz.v1 import authenticate_pb2, check_pb2, filter_pb2
 from authz_sidecar.audit.checkpoint import CheckpointFile
 from authz_sidecar.audit.signing import create_key
 from tests.deploy.serve_options import serve_command
 from tests.postgres import PASSWORD, shared_postgres
-from tests.server.directory_scene import Scene, ask, follows, reason, served
+from tests.server.directory_scene import OPERATOR, Scene, ask, follows, reason, served
 from tests.server.sidecar import BUNDLE, COMMAND, FREE_PORTS, environment, failure_of, running_sidecar, until
 
 
@@ -149,6 +150,62 @@ def test_only_some_companies_may_be_held(scene: Scene) -> None:
         assert (found.kind, found.reason) == (filter_pb2.FILTER_KIND_NONE, reason("COMPANY_NOT_HELD"))
 
 
+def test_who_is_not_held_is_denied(scene: Scene) -> None:
+    """With `--companies` somebody of another company is denied whatever the bundle assigns: that it is switched off, or
+    refused something, is not known here. Whom no directory has is decided by the bundle."""
+    with served(scene, "--companies", "acme") as sidecar:
+        assert ask(sidecar, "in-git").allowed
+        scene.person("in-git", "globex")
+        revision = scene.switch("in-git", active=False)
+        follows(sidecar, revision)
+        assert ask(sidecar, "in-git").reason == reason("COMPANY_NOT_HELD")
+        found = sidecar.stub.FilterObjects(filter_of("in-git"), timeout=10)
+        assert (found.kind, found.reason) == (filter_pb2.FILTER_KIND_NONE, reason("COMPANY_NOT_HELD"))
+        for subject, user in (("robot", "in-git"), ("in-git", "ann")):
+            answer = ask(sidecar, subject, id="shared-1", on_behalf_of=user)
+            assert answer.reason == reason("COMPANY_NOT_HELD"), subject
+        # Another that knows all of them says why.
+        with served(scene) as other:
+            assert ask(other, "in-git").reason == reason("INACTIVE_SUBJECT")
+        scene.identities.delete_identity(OPERATOR, "in-git")
+        follows(sidecar, scene.store.state().revision)
+        assert ask(sidecar, "in-git").allowed
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_signal_ends_the_first_reading(tmp_path: Path, workers: str) -> None:
+    """A server that is told to stop while it reads its directory does, without having served, and exits 0."""
+    url = shared_postgres().create_database()
+    scene = Scene(tmp_path, url)
+    command = (*COMMAND, "--policies", str(scene.policies), *FREE_PORTS, "--workers", workers, "--log-format", "text")
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    try:
+        with scene.store.engine.connect() as blocking, scene.store.engine.connect() as looking:
+            blocking.execute(text("LOCK TABLE identities IN ACCESS EXCLUSIVE MODE"))
+            sidecar = subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=environment() | {"AUTHZ_DIRECTORY": url},
+            )
+            # A transaction sees who was active at its first look.
+            looking.execution_options(isolation_level="AUTOCOMMIT")
+            until(lambda: looking.execute(waiting).scalar_one() >= int(workers))
+            sidecar.terminate()
+            assert sidecar.stderr is not None
+            said = next(line for line in sidecar.stderr if "SIGTERM" in line)
+            assert "finishing" in said
+            blocking.rollback()
+        out, _ = sidecar.communicate(timeout=30)
+        assert (sidecar.returncode, out) == (0, "")
+    finally:
+        scene.close()
+        shared_postgres().drop_database(url)
+
+
 def test_a_bundle_that_drops_a_role_in_use_is_refused(scene: Scene) -> None:
     """A server does not start on a bundle without a role that an identity holds, unless that is allowed."""
     roles = scene.policies / "roles.yaml"
@@ -278,3 +335,23 @@ def test_a_worker_that_dies_comes_back_with_the_directory(scene: Scene) -> None:
                     subject="robot", action="read", object=thing, minimum_directory_revision=revision
                 )
                 assert call(request, timeout=10).allowed
+
+
+def test_no_worker_serves_what_it_has_not_read(scene: Scene) -> None:
+    """A worker that dies while the store is gone is not replaced until the store is back: the others go on, and without
+    any the sidecar is not ready."""
+    away = scene.folder / "away.db"
+    with served(scene, "--workers", "2") as sidecar:
+        first, second = _children(sidecar.process.pid)
+        Path(scene.url).rename(away)
+        os.kill(first, 9)
+        until(lambda: sidecar.metric("authz_worker_restarts_total") >= 2)
+        assert sidecar.metric("authz_workers") == 1
+        assert sidecar.ready()[0] == 200
+        assert second in _children(sidecar.process.pid)
+        os.kill(second, 9)
+        until(lambda: sidecar.ready()[0] == 503)
+        assert sidecar.ready()[1]["why"] == "no worker answers"
+        away.rename(scene.url)
+        until(lambda: sidecar.metric("authz_workers") == 2)
+        assert sidecar.ready()[0] == 200

@@ -84,8 +84,8 @@ def holder(system: System, role: str, company: str = "acme") -> str:
 
 @pytest.fixture(scope="module")
 def hasty(start: Start) -> System:
-    """The system on PostgreSQL, with tokens that end within seconds: lifetimes are settings of the bundle, and other ones
-    stand in the manifest of this copy."""
+    """The system on PostgreSQL, with tokens that end within seconds: lifetimes are settings of the bundle, and other
+    ones stand in the manifest of this copy."""
     shorter = USERS.replace("15m", "3s").replace("12h", "1h")
     more = (
         "    CLIENT_OPERATOR: {lifetime: 1s, sliding: false}\n"
@@ -124,38 +124,42 @@ def wrong_cells(system: System, people: Mapping[str, str]) -> list[str]:
 @pytest.mark.parametrize("role", PLATFORM_ROLES)
 def test_platform_roles_are_assigned_in_no_company(oz: System, role: str) -> None:
     """ADMIN and OPERATOR are held on the platform: assigned in a company they are refused, and the refusal says so."""
-    newcomer = oz.create(unique("newcomer"), company="acme")
-    refused = oz.refusal(assignment(newcomer, role, "acme"))
+    client = holder(oz, "CLIENT")
+    refused = oz.refusal(assignment(client, role, "acme", replace=True))
     assert refused.code is grpc.StatusCode.INVALID_ARGUMENT
     assert refused.violations == {
         "assignment.company": f"the platform role `{role}` is assigned in the company `acme`",
     }
     assert "leave the company empty" in refused.message
-    assert oz.roles(newcomer) == {}
+    assert oz.roles(client) == {"CLIENT": "hand"}
 
 
 @pytest.mark.parametrize("role", COMPANY_ROLES)
 def test_company_roles_are_held_in_one_company(oz: System, role: str) -> None:
     """The four others are held in a company, and in one alone: without a company they are refused, and in a second one
     as well."""
-    newcomer = oz.create(unique("newcomer"), company="acme")
-    refused = oz.refusal(assignment(newcomer, role))
-    assert (refused.code, list(refused.violations)) == (grpc.StatusCode.INVALID_ARGUMENT, ["assignment.company"])
     refused = oz.refusal(creation(unique("nowhere"), role))
     assert (refused.code, list(refused.violations)) == (grpc.StatusCode.INVALID_ARGUMENT, ["roles[0]"])
-    oz.assign(newcomer, role, "acme")
-    assert oz.refusal(assignment(newcomer, role, "globex")).code is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert oz.check(newcomer, "read", "company", "acme", company="acme").allowed
-    elsewhere = oz.check(newcomer, "read", "company", "globex", company="globex")
+    person = holder(oz, role)
+    refused = oz.refusal(assignment(person, role, replace=True))
+    assert (refused.code, list(refused.violations)) == (grpc.StatusCode.INVALID_ARGUMENT, ["assignment.company"])
+    assert oz.refusal(assignment(person, role, "globex")).code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert oz.check(person, "read", "company", "acme", company="acme").allowed
+    elsewhere = oz.check(person, "read", "company", "globex", company="globex")
     assert reason_of(elsewhere) == "NO_ROLE_IN_COMPANY"
 
 
 def test_an_identity_has_one_role(oz: System) -> None:
-    """A second role is refused, at the creation and later, with the limit and its value; replacing one by another is
-    one step, in force at once."""
+    """Nobody is made without a role or left without one. A second one is refused with the limit and its value, at the
+    creation and later; replacing one by another is one step, in force at once."""
+    refused = oz.refusal(creation(unique("none"), company="acme"))
+    assert (refused.code, "role" in refused.message) == (grpc.StatusCode.FAILED_PRECONDITION, True)
     refused = oz.refusal(creation(unique("both"), "CLIENT", "CLIENT_OPERATOR", company="acme"))
     assert refused.code is grpc.StatusCode.RESOURCE_EXHAUSTED
     client = holder(oz, "CLIENT")
+    (held,) = oz.ask(directory_service_pb2.ListRoleAssignmentsRequest(identity=client)).assignments
+    refused = oz.refusal(directory_service_pb2.DeleteRoleAssignmentRequest(id=held.id))
+    assert (refused.code, "without" in refused.message) == (grpc.StatusCode.FAILED_PRECONDITION, True)
     for second in (assignment(client, "CLIENT_ADMIN", "acme"), assignment(client, "OPERATOR")):
         refused = oz.refusal(second)
         assert refused.info.metadata["limit_name"] == "limits.roles_per_identity"
@@ -167,12 +171,14 @@ def test_an_identity_has_one_role(oz: System) -> None:
     assert oz.check(client, "delete", "folder", "1", "acme").allowed
 
 
-def test_who_has_no_role_may_do_nothing(oz: System) -> None:
-    """Somebody who has been made and given no role is denied, and so is who is not known at all."""
-    newcomer = oz.create(unique("newcomer"), company="acme")
-    for subject in (newcomer, "nobody"):
-        for type, action in {(type, action) for type, _, action, _ in cells()}:
-            assert not oz.check(subject, action, type, "1", "acme", owner=subject).allowed
+def test_who_is_not_known_may_do_nothing(oz: System) -> None:
+    """Whom the directory does not have is denied, also what they would own, and so is who is switched off."""
+    off = holder(oz, "CLIENT_ADMIN")
+    oz.update(off, active=False)
+    for subject, reason in (("nobody", "UNKNOWN_SUBJECT"), (off, "INACTIVE_SUBJECT")):
+        asked = {(type, action) for type, _, action, _ in cells()}
+        answers = oz.answers(question(subject, action, type, "1", "acme", owner=subject) for type, action in asked)
+        assert {reason_of(answer) for answer in answers} == {reason}
 
 
 # --- access levels
@@ -279,13 +285,14 @@ def test_a_flag_switches_one_kind_of_start_off(oz: System, kind: str) -> None:
 
 
 def test_flags_are_for_clients(oz: System) -> None:
-    """A flag that is off takes nothing from the holder of another role, and gives nothing to anybody when it is on."""
+    """A flag that is off takes nothing from the holder of another role, and one that is on gives a client nothing that
+    is not its own."""
     off, on = dict.fromkeys(FLAGS.values(), False), dict.fromkeys(FLAGS.values(), True)
     operator = oz.create(unique("operator"), "CLIENT_OPERATOR", company="acme", flags=off)
-    nobody = oz.create(unique("nobody"), company="acme", flags=on)
+    client = oz.create(unique("client"), "CLIENT", company="acme", flags=on)
     for action in STARTS:
         assert oz.check(operator, action, "analysis", "", "acme", owner=operator).allowed
-        assert not oz.check(nobody, action, "analysis", "", "acme", owner=nobody).allowed
+        assert not oz.check(client, action, "analysis", "", "acme", owner="somebody").allowed
 
 
 # --- tokens

@@ -25,10 +25,15 @@ GENESIS: Final = hashlib.sha256(b"authz-sidecar audit").digest()
 HASH_LENGTH: Final = 32
 MOST_TEXT_BYTES: Final = 1 << 20
 
-# API keys and access tokens of the directory, with or without their checksum, and JSON web tokens: people paste them
-# into justifications, and programs into names of calls.
+# API keys and access tokens of the directory, with or without their checksum, JSON web tokens, private keys, and
+# passwords in URLs: people paste them into justifications, and programs into names of calls.
 _SECRETS = re.compile(
-    r"(az[a-z]_[0-9A-Za-z]{4,64}_)[0-9A-Za-z]{20,}(?:_[0-9A-Za-z]{0,16})?|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"
+    r"(az[a-z]_[0-9A-Za-z]{4,64}_)[0-9A-Za-z]{20,}(?:_[0-9A-Za-z]{0,16})?"
+    # Signed ones have three parts, encrypted ones five, of which the second may be empty (RFC 7516).
+    r"|eyJ[\w-]{8,}(?:\.[\w-]{8,}\.[\w-]*|(?:\.[\w-]*){4})"
+    r"|-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)"
+    # The password in a URL.
+    r"|(?<=://)([^\s/:@]{0,256}:)[^\s/@]{1,256}(?=@)"
 )
 MASK: Final = "(secret)"
 
@@ -51,10 +56,9 @@ class _Text(AuditRecord, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 _DECODER = msgspec.json.Decoder(_Text)
 _FIELDS: Final = AuditRecord.__struct_fields__
-# Names that columns and queries repeat: they are written as they are.
-_NAMES: Final = frozenset(
-    {"action", "actor", "on_behalf_of", "subject", "company", "object_type", "policy_version", "decision_id"}
-)
+# What columns repeat has been masked before, by `row`.
+_NAMES: Final = ("actor", "on_behalf_of", "subject", "company")
+_REPEATED: Final = frozenset({"action", *_NAMES, "policy_version", "decision_id"})
 
 
 def append(previous: bytes, record: AuditRecord) -> tuple[str, bytes]:
@@ -70,7 +74,7 @@ def append(previous: bytes, record: AuditRecord) -> tuple[str, bytes]:
         value = getattr(record, name)
         if value in ("", None):
             continue
-        fields[name] = value if name in _NAMES else _masked(value)
+        fields[name] = value if name in _REPEATED else _masked(value)
     try:
         text = json.dumps(fields, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         encoded = text.encode()
@@ -83,6 +87,10 @@ def append(previous: bytes, record: AuditRecord) -> tuple[str, bytes]:
 
 def row(previous: bytes, record: AuditRecord) -> dict[str, Any]:
     """The row of the table `audit` for `record`, as `append` makes it; its `hash` is the next record's `previous`."""
+    # Somebody takes a field for another one, and a company is what a caller says it is.
+    names = {name: _masked(getattr(record, name)) for name in _NAMES}
+    if any(names[name] != getattr(record, name) for name in _NAMES):
+        record = msgspec.structs.replace(record, **names)
     text, hash = append(previous, record)
     return {**columns(record), "record": text, "hash": hash}
 
@@ -130,9 +138,14 @@ def _why(text: bytes | str) -> str:
 
 def _masked(value: Any) -> Any:
     if isinstance(value, str):
-        return _SECRETS.sub(lambda found: (found[1] or "") + MASK, value)
+        return _SECRETS.sub(lambda found: (found[1] or found[2] or "") + MASK, value)
     if isinstance(value, Mapping):
-        return {name: _masked(held) for name, held in value.items()}
+        made: dict[Any, Any] = {}
+        for name, held in value.items():
+            shown = _masked(name)
+            # Two names may be the same once they are masked; what they hold is kept for both.
+            made[shown if shown not in made else f"{shown} {len(made)}"] = _masked(held)
+        return made
     if isinstance(value, (list, tuple)):
         return [_masked(held) for held in value]
     return value

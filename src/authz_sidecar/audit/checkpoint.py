@@ -5,11 +5,15 @@ string, the id of the key, and the signature in base64, so that `jq -j .checkpoi
 Documents are lines of a file outside the store, the oldest first, and rows of the table `checkpoints`.
 
 A `sealed` checkpoint stands for the records up to it, which retention removes. One with `restored_from` says that the
-store was set back: what earlier checkpoints of the file say of records after that place holds no longer.
+store was set back: what earlier checkpoints of the file say of records after that place holds no longer. It has the
+digest of all lines before it in its file, and counts behind these alone: nobody can say it again later, to void what
+was signed since.
 """
 
 import base64
+import contextlib
 import fcntl
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -25,6 +29,8 @@ TYPE: Final = "authz-sidecar audit checkpoint"
 VERSION: Final = 1
 # A document is some 500 bytes.
 MOST_DOCUMENT_BYTES: Final = 1 << 13
+# How every document begins: a torn line that does not is none of ours.
+_BEGINNING: Final = b'{"checkpoint":'
 
 
 class CheckpointError(Exception):
@@ -40,7 +46,8 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     """The audit ended with the record `sequence` (0: none yet), which has `hash`, at `time`.
 
     `time` is in seconds since 1970-01-01 UTC. `epoch` is that of the store, for people: the hash alone ties the
-    checkpoint to a chain.
+    checkpoint to a chain. `after`, of one with `restored_from`, is the SHA-256 in hexadecimal digits of the
+    lines of the file behind which it stands, each with its end.
     """
 
     sequence: int
@@ -49,6 +56,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     epoch: str = ""
     sealed: bool = False
     restored_from: int | None = None
+    after: str = ""
 
 
 class SignedCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +82,7 @@ class _Text(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     epoch: str = ""
     sealed: bool = False
     restored_from: int | None = None
+    after: str = ""
 
 
 class _Document(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -97,6 +106,7 @@ def sign_checkpoint(checkpoint: Checkpoint, key: SigningKey) -> SignedCheckpoint
         "epoch": checkpoint.epoch,
         "sealed": checkpoint.sealed,
         "restored_from": checkpoint.restored_from,
+        "after": checkpoint.after,
     }
     text = json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
     signature = key.sign(text.encode())
@@ -130,6 +140,7 @@ def read_checkpoint(document: str | bytes) -> SignedCheckpoint:
         epoch=text.epoch,
         sealed=text.sealed,
         restored_from=text.restored_from,
+        after=text.after,
     )
     plain = document if isinstance(document, str) else document.decode()
     return SignedCheckpoint(
@@ -181,16 +192,34 @@ class CheckpointFile:
         except CheckpointError as error:
             raise CheckpointError(f"the last line of `{self.path}`: {error.message}", "name another file") from error
 
-    def append(self, signed: SignedCheckpoint) -> None:
-        """Add a document durably; raises CheckpointError, and then the file is as it was."""
-        line = signed.document.encode() + b"\n"
+    def holds(self, signed: SignedCheckpoint) -> bool:
+        """Whether the file has this document, and no restore has made it void since. Raises CheckpointError."""
+        wanted, found = signed.document.encode(), False
+        for _, line in self.lines():
+            if line == wanted:
+                found = True
+            elif found:
+                with contextlib.suppress(CheckpointError):
+                    restored = read_checkpoint(line).checkpoint.restored_from
+                    found = restored is None or restored >= signed.checkpoint.sequence
+        return found
+
+    def append(self, checkpoint: Checkpoint, key: SigningKey) -> SignedCheckpoint:
+        """Sign a checkpoint, and add it durably; raises CheckpointError, and then the file is as it was."""
         try:
             handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
         except OSError as error:
             raise self._unwritten(error) from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
-            end = _whole_lines(handle)
+            end = self._whole_lines(handle)
+            if checkpoint.restored_from is not None:
+                digest = LinesDigest()
+                for _, whole in self.lines():
+                    digest.add(whole)
+                checkpoint = msgspec.structs.replace(checkpoint, after=digest.text)
+            signed = sign_checkpoint(checkpoint, key)
+            line = signed.document.encode() + b"\n"
             os.ftruncate(handle, end)
             try:
                 if os.write(handle, line) != len(line):
@@ -203,19 +232,38 @@ class CheckpointFile:
             raise self._unwritten(error) from error
         finally:
             os.close(handle)
+        return signed
+
+    def _whole_lines(self, handle: int) -> int:
+        """How many bytes of the file are whole lines. Raises CheckpointError for a file of something else, which stays
+        as it is."""
+        end = os.fstat(handle).st_size
+        tail = os.pread(handle, 2 * MOST_DOCUMENT_BYTES, max(0, end - 2 * MOST_DOCUMENT_BYTES))
+        torn = tail.rpartition(b"\n")[2]
+        if torn[: len(_BEGINNING)] != _BEGINNING[: len(torn)]:
+            help = "name another file, or one that is not there yet"
+            raise CheckpointError(f"`{self.path}` is not a file of checkpoints", help)
+        return end - len(torn)
 
     def _unwritten(self, error: OSError) -> CheckpointError:
         help = "name a file in a directory that may be written, outside the store"
         return CheckpointError(f"`{self.path}` cannot be written: {_cause(error)}", help)
 
 
-def _whole_lines(handle: int) -> int:
-    """How many bytes of the file are whole lines."""
-    end = os.fstat(handle).st_size
-    tail = os.pread(handle, MOST_DOCUMENT_BYTES, max(0, end - MOST_DOCUMENT_BYTES))
-    if not tail or tail.endswith(b"\n"):
-        return end
-    return end - len(tail) + tail.rfind(b"\n") + 1
+class LinesDigest:
+    """What `Checkpoint.after` says of the lines that have been added."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+
+    def add(self, line: bytes) -> None:
+        """The next line, without its end."""
+        self._hash.update(line + b"\n")
+
+    @property
+    def text(self) -> str:
+        """In hexadecimal digits."""
+        return self._hash.hexdigest()
 
 
 def _cause(error: OSError) -> str:

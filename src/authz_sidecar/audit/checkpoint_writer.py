@@ -5,7 +5,7 @@ changed is refused a signature, and is found within minutes.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
@@ -17,9 +17,8 @@ from authz_sidecar.audit.checkpoint import (
     CheckpointError,
     CheckpointFile,
     SignedCheckpoint,
-    sign_checkpoint,
 )
-from authz_sidecar.audit.signing import SigningKey
+from authz_sidecar.audit.signing import PublicKey, SigningKey
 from authz_sidecar.audit.verification import Report, State, find_seal, read_state, verify
 
 EVERY_SECONDS: Final = 600.0
@@ -42,7 +41,8 @@ class CheckpointWriter:
 
     `read` opens a connection that sees one snapshot of the store, `write` one whose changes are committed when it is
     left. Every `run_once` that finds `every_records` new records, or new records and the last checkpoint
-    `every_seconds` old, writes one. Several may share a file. Synchronous, and for one thread at a time.
+    `every_seconds` old, writes one. Several may share a file. `earlier` are the keys before this one, whose checkpoints
+    and seals are in the store still. Synchronous, and for one thread at a time.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class CheckpointWriter:
         key: SigningKey,
         file: CheckpointFile,
         *,
+        earlier: Sequence[PublicKey] = (),
         every_seconds: float = EVERY_SECONDS,
         every_records: int = EVERY_RECORDS,
         clock: Callable[[], float] = time.time,
@@ -59,6 +60,7 @@ class CheckpointWriter:
         self._read = read
         self._write = write
         self._key = key
+        self._keys = (key.public, *earlier)
         self._file = file
         self._every_seconds = every_seconds
         self._every_records = every_records
@@ -87,11 +89,13 @@ class CheckpointWriter:
 
         The audit as it is must be whole. Raises BrokenChainError, CheckpointError, and what the database raises.
         """
+        # Of the file nothing but its end is trusted here; and it is to be one of this key's.
+        self._find_last()
         with self._read() as connection:
-            alone = verify(connection)
+            alone = verify(connection, keys=self._keys)
             if not alone.intact:
                 raise BrokenChainError(alone)
-            compared = verify(connection, keys=(self._key.public,), lines=self._file.lines())
+            compared = verify(connection, keys=self._keys, lines=self._file.lines())
         made = Checkpoint(
             sequence=alone.last,
             hash=alone.hash,
@@ -119,18 +123,23 @@ class CheckpointWriter:
         return signed.checkpoint
 
     def _trusted(self, connection: Connection, last: Checkpoint | None) -> Checkpoint:
-        """Where the next walk begins: at the last checkpoint, a later seal of this key's, or the beginning."""
-        seal = find_seal(connection, (self._key.public,))
-        if seal is not None and (last is None or seal.checkpoint.sequence >= last.sequence):
-            return seal.checkpoint
-        return last or Checkpoint(sequence=0, hash=GENESIS, time=0.0)
+        """Where the next walk begins: at the last checkpoint, a later seal, or the beginning.
+
+        INVARIANT: a seal stands for what was signed for before only if the file has it. Whoever writes the store can
+        put any seal there that was ever signed: of another store, or of a time before a restore.
+        """
+        seal = find_seal(connection, self._keys)
+        if last is None:
+            return Checkpoint(sequence=0, hash=GENESIS, time=0.0) if seal is None else seal.checkpoint
+        if seal is None or seal.checkpoint.sequence < last.sequence or not self._file.holds(seal):
+            return last
+        return seal.checkpoint
 
     def _sign(self, checkpoint: Checkpoint) -> Checkpoint:
-        signed = sign_checkpoint(checkpoint, self._key)
-        self._file.append(signed)
+        signed = self._file.append(checkpoint, self._key)
         with self._write() as connection:
             keep_checkpoint(connection, signed)
-        return checkpoint
+        return signed.checkpoint
 
 
 def keep_checkpoint(connection: Connection, signed: SignedCheckpoint) -> None:

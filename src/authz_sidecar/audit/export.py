@@ -7,6 +7,7 @@ export can be verified without this program. CSV has a column a field.
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -15,9 +16,13 @@ from authz_sidecar.audit.reading import Entry
 from authz_sidecar.audit.record import AuditRecord
 
 FIELDS: Final = (*AuditRecord.__struct_fields__, "hash")
-# What a spreadsheet would run, or take for more than text (OWASP, CSV injection), the full-width forms too. A cell that
-# begins with an apostrophe gets one more, so that taking one away always gives what was written.
-_ACTING: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20", "'")
+# Where a spreadsheet would run what follows, or take it for more than text (OWASP, CSV injection): at the beginning of
+# a cell, and after what begins another one where semicolons, tabs or lines divide cells, whatever the quotes say. Some
+# leave out spaces before it. Full-width forms act, too. An apostrophe gets one more, so that taking one away at each
+# of these places always gives what was written.
+_ACTING: Final = re.compile(
+    r"\A(?=[\t\r\n])|(?:\A|(?<=[;\t\r\n]))(?=(?:[^\S;\t\r\n]|[\0\u200b-\u200f\ufeff])*[=+\-@'\uff1d\uff0b\uff0d\uff20])"
+)
 
 
 def json_lines(entries: Iterable[Entry]) -> Iterator[str]:
@@ -45,9 +50,8 @@ def csv_lines(entries: Iterable[Entry]) -> Iterator[str]:
 
 
 def escape_cell(text: str) -> str:
-    """A cell that a spreadsheet takes for text, whatever it begins with: where it would not, an apostrophe comes first
-    (OWASP, CSV injection)."""
-    return f"'{text}" if text.startswith(_ACTING) else text
+    """A cell that a spreadsheet takes for text, whatever is in it: where it would not, there is an apostrophe."""
+    return _ACTING.sub("'", text)
 
 
 def time_text(seconds: float) -> str:

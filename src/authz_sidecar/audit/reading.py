@@ -14,12 +14,15 @@ from sqlalchemy import Connection, text
 
 from authz_sidecar.audit.chain import ChainError, parse
 from authz_sidecar.audit.record import AuditRecord
+from authz_sidecar.audit.verification import FEW_ROWS
 
 PAGE: Final = 100
 MOST_PAGE: Final = 1000
 MOST_ACTIONS: Final = 50
 # What one page may hold in texts, so that a few large records do not make it too large to send.
 PAGE_BYTES: Final = 1 << 20
+# What databases count up to.
+MOST_SEQUENCE: Final = (1 << 63) - 1
 
 
 class UnreadableRecordError(Exception):
@@ -28,6 +31,14 @@ class UnreadableRecordError(Exception):
     def __init__(self, sequence: int) -> None:
         super().__init__(f"record {sequence} of the audit is not what was written")
         self.sequence = sequence
+
+
+class MovedAuditError(Exception):
+    """Records went, or the store was set back to a backup, while somebody was reading: it is not known what is left
+    out."""
+
+    def __init__(self) -> None:
+        super().__init__("the audit was pruned or set back to a backup while it was read")
 
 
 class AuditFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,31 +85,34 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class AuditPage(msgspec.Struct, frozen=True):
-    """Some entries, and up to which place everything was looked at. `more` says whether there was more to look at."""
+    """Some entries, and up to which place everything was looked at. `more` says whether there was more to look at.
+    `epoch` is the store's, which is another one once it was set back to a backup."""
 
     entries: tuple[Entry, ...]
     reached: int
     more: bool
+    epoch: str
 
 
 def read_page(connection: Connection, filter: AuditFilter, *, after: int = 0, size: int = PAGE) -> AuditPage:
     """The first `size` records after the place `after` that `filter` takes. Raises UnreadableRecordError."""
     if filter.companies is not None and not filter.companies:
-        return AuditPage((), read_end(connection), more=False)
+        return AuditPage((), max(read_end(connection), after), more=False, epoch=read_epoch(connection))
     # Before the records: what is written in between is read later.
-    end = read_end(connection)
+    end, epoch = read_end(connection), read_epoch(connection)
     statement, values = _query(connection.dialect.name, filter)
-    rows = connection.execute(text(statement), values | {"after": after, "size": size + 1}).fetchall()
+    values |= {"after": min(after, MOST_SEQUENCE), "size": size + 1}
     entries: list[Entry] = []
-    room = PAGE_BYTES
-    for sequence, line, hash in rows[:size]:
-        room -= len(line)
-        if entries and room < 0:
-            break
-        entries.append(_entry(sequence, line, hash, filter))
+    room, more = PAGE_BYTES, False
+    with connection.execute(text(statement), values, execution_options=FEW_ROWS) as rows:
+        for sequence, line, hash in rows:
+            room -= len(line)
+            if len(entries) == size or (entries and room < 0):
+                more = True
+                break
+            entries.append(_entry(sequence, line, hash, filter))
     last = entries[-1].record.sequence if entries else after
-    more = len(entries) < len(rows)
-    return AuditPage(tuple(entries), last if more else max(end, last), more)
+    return AuditPage(tuple(entries), last if more else max(end, last), more, epoch)
 
 
 def read_last(connection: Connection, filter: AuditFilter, size: int) -> list[Entry]:
@@ -113,24 +127,39 @@ def read_end(connection: Connection) -> int:
     return int(connection.execute(text("SELECT audit_sequence FROM state")).scalar_one())
 
 
+def read_epoch(connection: Connection) -> str:
+    """The epoch of the store."""
+    return str(connection.execute(text("SELECT epoch FROM state")).scalar_one())
+
+
 def read_all(
     read: Callable[[], AbstractContextManager[Connection]], filter: AuditFilter, *, size: int = MOST_PAGE
 ) -> Iterator[Entry]:
     """All records that `filter` takes up to the place where the audit ends now, a page in memory at a time.
 
-    Each page is read in a transaction of its own, so that no snapshot is held for as long as an export takes.
+    Each page is read in a transaction of its own, so that no snapshot is held for as long as an export takes. Raises
+    UnreadableRecordError, and MovedAuditError where records went meanwhile that had not been read.
     """
     with read() as connection:
-        end = read_end(connection)
-    place, more = 0, True
+        end, epoch = read_end(connection), read_epoch(connection)
+        place = _removed(connection)
+    more = True
     while more and place < end:
         with read() as connection:
             page = read_page(connection, filter, after=place, size=size)
+            if page.epoch != epoch or _removed(connection) > place:
+                raise MovedAuditError
         for entry in page.entries:
             if entry.record.sequence > end:
                 return
             yield entry
         place, more = page.reached, page.more
+
+
+def _removed(connection: Connection) -> int:
+    """The place of the last record before the first that is left; 0 where none has gone."""
+    first = connection.execute(text("SELECT min(sequence) FROM audit")).scalar_one()
+    return 0 if first is None else int(first) - 1
 
 
 def _entry(sequence: int, line: str, hash: bytes, filter: AuditFilter) -> Entry:

@@ -6,16 +6,16 @@ first, each in a transaction of its own, so that nobody waits long; what an inte
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final, Protocol
 
 import msgspec
 from sqlalchemy import Connection, text
 
-from authz_sidecar.audit.checkpoint import Checkpoint, CheckpointError, CheckpointFile, sign_checkpoint
+from authz_sidecar.audit.checkpoint import Checkpoint, CheckpointError, CheckpointFile
 from authz_sidecar.audit.checkpoint_writer import BrokenChainError, CheckpointWriter, Opened, keep_checkpoint
-from authz_sidecar.audit.signing import SigningKey
+from authz_sidecar.audit.signing import PublicKey, SigningKey
 from authz_sidecar.audit.verification import find_seal, verify
 
 ACTION: Final = "audit.prune"
@@ -47,7 +47,8 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Retention:
-    """Removes records of one store. `read` and `change` open transactions of it, as for `CheckpointWriter`."""
+    """Removes records of one store. `read` and `change` open transactions of it, and `earlier` are the keys before this
+    one, as for `CheckpointWriter`."""
 
     def __init__(
         self,
@@ -56,12 +57,14 @@ class Retention:
         key: SigningKey,
         file: CheckpointFile,
         clock: Callable[[], float] = time.time,
+        earlier: Sequence[PublicKey] = (),
     ) -> None:
         self._read = read
         self._change = change
         self._key = key
         self._file = file
         self._clock = clock
+        self._earlier = earlier
 
     def plan(self, before: float, progress: Callable[[int, int], None] | None = None) -> Plan:
         """What is older than `before` (seconds since 1970-01-01 UTC), after walking all of the audit.
@@ -70,7 +73,7 @@ class Retention:
         not whole: nothing is removed that might show what was done.
         """
         with self._read() as connection:
-            keys = (self._key.public,)
+            keys = (self._key.public, *self._earlier)
             report = verify(connection, keys=keys, lines=self._file.lines(), progress=progress)
             if not report.intact:
                 raise BrokenChainError(report)
@@ -102,12 +105,14 @@ class Retention:
             if progress is not None:
                 progress(min(removed, plan.records), plan.records)
         # The file ends with the newest place, so that the next to write has no more to walk than before.
-        return CheckpointWriter(self._read, self._write, self._key, self._file, clock=self._clock).run_once(force=True)
+        writer = CheckpointWriter(
+            self._read, self._write, self._key, self._file, earlier=self._earlier, clock=self._clock
+        )
+        return writer.run_once(force=True)
 
     def _seal(self, plan: Plan, justification: str) -> None:
         made = Checkpoint(sequence=plan.sequence, hash=plan.hash, time=self._clock(), epoch=plan.epoch, sealed=True)
-        signed = sign_checkpoint(made, self._key)
-        self._file.append(signed)
+        signed = self._file.append(made, self._key)
         with self._change() as change:
             query = "SELECT hash FROM audit WHERE sequence = :last"
             hash = change.connection.execute(text(query), {"last": plan.sequence}).scalar_one_or_none()

@@ -15,12 +15,14 @@ import msgspec
 from sqlalchemy import Connection, text
 
 from authz_sidecar.audit.chain import GENESIS, MOST_TEXT_BYTES, ChainError, columns, hash_of, parse
-from authz_sidecar.audit.checkpoint import Checkpoint, CheckpointError, SignedCheckpoint, read_checkpoint
+from authz_sidecar.audit.checkpoint import Checkpoint, CheckpointError, LinesDigest, SignedCheckpoint, read_checkpoint
 from authz_sidecar.audit.signing import PublicKey
 
 PAGE: Final = 2000
 # Each is told in full up to here, and counted after.
 MOST_FINDINGS: Final = 100
+# How rows are fetched that may be a mebibyte each, on a connection that holds no more of them than this.
+FEW_ROWS: Final = {"stream_results": True, "max_row_buffer": 50}
 
 
 class FindingKind(enum.StrEnum):
@@ -153,7 +155,9 @@ def verify(
     if since is None:
         expected.add_table(connection)
         expected.add_lines(lines)
-        start = _beginning(connection, keys)
+        seal = find_seal(connection, keys)
+        expected.require_seal(seal)
+        start = _beginning(connection, seal)
     else:
         start = expected.begin(connection, since)
     state = read_state(connection)
@@ -182,9 +186,8 @@ def verify(
     )
 
 
-def _beginning(connection: Connection, keys: Sequence[PublicKey]) -> Anchor:
+def _beginning(connection: Connection, seal: SignedCheckpoint | None) -> Anchor:
     """Where the records begin: at the last seal, or before what a removal has left of the records up to it."""
-    seal = find_seal(connection, keys)
     if seal is None:
         return Anchor()
     made = seal.checkpoint
@@ -232,15 +235,18 @@ class _Walk:
             self._findings.add(FindingKind.MOVED, 0, f"{first:,} rows stand before the first record")
         query = text(selects.records)
         place = self._from
-        while rows := self._connection.execute(
-            query, {"after": place, "page": PAGE, "most": MOST_TEXT_BYTES + 1}
-        ).fetchall():
-            for row in rows:
+        while True:
+            walked = self.count
+            # A few rows at a time: whoever can write the store can make all of them large.
+            values = {"after": place, "page": PAGE, "most": MOST_TEXT_BYTES + 1}
+            for row in self._connection.execute(query, values, execution_options=FEW_ROWS):
                 if not isinstance(row[0], int):
                     self._findings.add(FindingKind.MOVED, 0, "a row has a sequence that is no number")
                     return
                 self._step(row)
-            place = rows[-1][0]
+                place = row[0]
+            if self.count == walked:
+                return
             yield self.count
 
     def _step(self, row: Any) -> None:
@@ -297,6 +303,9 @@ class _Expected:
         self.compared = self.passed = self.set_aside = 0
         self.covered = self.agreed = 0
         self.covered_at = 0.0
+        # The seals of the file, and where the first of its checkpoints was made.
+        self._seals: set[tuple[int, bytes]] = set()
+        self._first_of_file: int | None = None
 
     def add_table(self, connection: Connection) -> None:
         """Those of the store's own table, whose columns have to repeat their documents."""
@@ -327,15 +336,31 @@ class _Expected:
     def add_lines(self, lines: Iterable[tuple[int, bytes]]) -> None:
         """Those of the file outside the store, in the order in which they were made."""
         table, self._by_sequence = self._by_sequence, {}
+        digest = LinesDigest()
         for number, line in lines:
+            # Several files may follow each other.
+            if number == 1:
+                digest = LinesDigest()
+            after = digest.text
+            digest.add(line)
             where = f"line {number} of the checkpoints"
             try:
                 signed = read_checkpoint(line)
             except CheckpointError as error:
                 self._findings.add(FindingKind.SIGNATURE, 0, f"{where}: {error.message}")
                 continue
-            if self._add(signed, where) and signed.checkpoint.restored_from is not None:
-                self._set_aside(signed.checkpoint)
+            made = signed.checkpoint
+            if made.restored_from is not None and made.after != after:
+                message = f"{where}: it voids checkpoints after a restore, and does not stand where it was signed"
+                self._findings.add(FindingKind.SIGNATURE, made.sequence, message)
+                continue
+            if not self._add(signed, where):
+                continue
+            if made.sealed:
+                self._seals.add((made.sequence, made.hash))
+            if made.restored_from is not None:
+                self._set_aside(made)
+        self._first_of_file = min(self._by_sequence, default=None)
         for sequence, found in table.items():
             there = self._by_sequence.setdefault(sequence, [])
             there += [one for one in found if all(one[0] != hash for hash, _, _ in there)]
@@ -355,12 +380,26 @@ class _Expected:
     def _set_aside(self, restored: Checkpoint) -> None:
         """A restore: earlier checkpoints of records after the place that it went back to are void."""
         kept = restored.restored_from or 0
+        self._seals = {seal for seal in self._seals if seal[0] <= kept}
         for sequence in [sequence for sequence in self._by_sequence if sequence > kept]:
             found = self._by_sequence.pop(sequence)
             mine = [one for one in found if sequence == restored.sequence and one[0] == restored.hash]
             self.set_aside += len(found) - len(mine)
             if mine:
                 self._by_sequence[sequence] = mine
+
+    def require_seal(self, seal: SignedCheckpoint | None) -> None:
+        """What the file says of records before the store's seal is not compared: the file has to have the seal itself,
+        which was signed after all of that was. Another one is of another store, or of before a restore."""
+        if seal is None or not self._keys or self._first_of_file is None:
+            return
+        made = seal.checkpoint
+        if self._first_of_file < made.sequence and (made.sequence, made.hash) not in self._seals:
+            message = (
+                f"the store's seal at record {made.sequence} is not in the file of checkpoints, which has earlier "
+                "ones: it was put there, or `audit prune` wrote another file, which is to be given, too"
+            )
+            self._findings.add(FindingKind.CHECKPOINT, made.sequence, message)
 
     def compare(self, sequence: int, hash: bytes) -> None:
         """The record with this sequence has that hash."""

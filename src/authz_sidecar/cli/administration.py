@@ -3,6 +3,7 @@
 import contextlib
 import getpass
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar
@@ -27,6 +28,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 Client = TypeVar("Client", bound="AdministrationClient")
 CREDENTIAL = "AUTHZ_CREDENTIAL"
 MAX_CREDENTIAL = 16_384
+JUSTIFY = "say why by `--justification TEXT`; the audit keeps it"
 
 
 class AdministrationOptions(TypedDict):
@@ -108,7 +110,10 @@ def one_place(terminal: Terminal, server: Address, directory: str) -> tuple[Addr
     typed = {name for name in ("server", "directory") if source(name) is ParameterSource.COMMANDLINE}
     if len(typed) == 1:
         return (server, None) if "server" in typed else (None, directory)
-    raise CommandError(terminal, ("both a server and a directory are named", "leave `--server` or `--directory` away"))
+    help = (
+        "leave one of them away" if typed else "give the one that is meant as an option, which outranks the environment"
+    )
+    raise CommandError(terminal, ("both a server and a directory are named", help))
 
 
 @contextlib.contextmanager
@@ -135,7 +140,12 @@ def remote(
         with connection:
             yield connection
     except CallFailedError as error:
-        raise CommandError(terminal, *administration_problems(error, server, timeout)) from None
+        problems = administration_problems(error, server, timeout)
+        if tls_ca is None and error.code.name == "UNAVAILABLE" and not error.reason:
+            problems = [
+                (told, f"{help.partition(';')[0]}; one with TLS needs `--tls-ca FILE`") for told, help in problems
+            ]
+        raise CommandError(terminal, *problems) from None
 
 
 def clear_credential(terminal: Terminal, server: Address, credential: str) -> None:
@@ -150,17 +160,30 @@ def clear_credential(terminal: Terminal, server: Address, credential: str) -> No
 def administration_problems(error: Any, server: Address, timeout: float) -> list[tuple[str, str]]:
     """Why a call of administration was not answered, each with its remedy."""
     match error.code.name:
+        case "UNAUTHENTICATED" if error.reason == "SIGN_IN_FAILED":
+            message, _, help = error.message.partition("; ")
+            return [(message, help)]
         case "UNAUTHENTICATED":
-            return [(error.message, f"put a credential that is good into {CREDENTIAL}, or name its file")]
+            # The metadata is what other clients fill themselves.
+            message = error.message.partition(" in the metadata")[0]
+            return [(message, f"put one that is good into {CREDENTIAL}, or name its file by `--credential-file FILE`")]
         case "PERMISSION_DENIED":
             return [(error.message, "have a role that the policy allows it, or ask who has")]
-        case "NOT_FOUND" | "ALREADY_EXISTS" | "ABORTED" | "FAILED_PRECONDITION":
+        case "NOT_FOUND":
+            return [(error.message, "list them to see which there are")]
+        case "FAILED_PRECONDITION" if error.reason == "JUSTIFICATION_REQUIRED":
+            return [(error.message.partition("; ")[0], JUSTIFY)]
+        case "ALREADY_EXISTS" | "ABORTED" | "FAILED_PRECONDITION":
             return [(error.message, "")]
         case "RESOURCE_EXHAUSTED" if error.retry_after is None:
             return [(error.message, "")]
         case "INVALID_ARGUMENT":
-            shown = [(violation.description, "") for violation in error.violations]
-            return shown or [(error.message, "")]
+            if len(error.violations) > 1:
+                return [(violation.description, "") for violation in error.violations]
+            # The message of one has its remedy, too.
+            return [(error.message, "")]
+        case "UNAVAILABLE" if error.reason:
+            return [(error.message, "ask again; what was under way may have been done")]
     return call_problems(error, server, timeout)
 
 
@@ -177,6 +200,10 @@ def _local(terminal: Terminal, directory: str, policies: Path) -> Iterator["Stor
             raise CommandError(terminal, *directory_problems(error)) from None
 
 
+# As docs/credentials.md gives it to scanners.
+_KEY_OR_TOKEN = re.compile(r"\baz[kt]_[0-9A-Za-z]{16}_[0-9A-Za-z]{43}_[0-9A-Za-z]{6}\b")
+
+
 def operator_name() -> str:
     """What the audit calls whoever works at a store itself: `operator:NAME`."""
     try:
@@ -188,6 +215,8 @@ def operator_name() -> str:
 
 def directory_problems(error: "DirectoryError") -> list[tuple[str, str]]:
     """What the directory refuses, with the remedy."""
+    if error.fault.name == "JUSTIFICATION":
+        return [(error.message, JUSTIFY)]
     shown = [(violation.description, "") for violation in error.violations]
     if not shown or error.help:
         shown = [*[found for found in shown if found[0] != error.message], (error.message, error.help)]
@@ -195,18 +224,19 @@ def directory_problems(error: "DirectoryError") -> list[tuple[str, str]]:
 
 
 def read_credential(terminal: Terminal, file: Path | None) -> str:
-    """The caller's credential, "" for none: never an argument, which every user of the machine could read."""
+    """The caller's credential, "" for none: never an argument, which every user of the machine could read.
+
+    `file` holds it alone, or is one that `--output` has written.
+    """
     if file is None:
         return os.environ.get(CREDENTIAL, "").strip()
-    try:
-        text = _read_file(terminal, file).decode("ascii").strip()
-    except UnicodeDecodeError:
-        text = ""
-    if not text or len(text.split()) != 1:
+    text = _read_file(terminal, file).decode("utf-8", "replace").strip()
+    found = set(_KEY_OR_TOKEN.findall(text)) or set(text.split())
+    if len(found) != 1 or (not text.isascii() and not _KEY_OR_TOKEN.search(text)):
         raise CommandError(
             terminal, (f"`{file}` does not hold a credential", "put the key or token alone into the file")
         )
-    return text
+    return str(found.pop())
 
 
 def _read_file(terminal: Terminal, path: Path) -> bytes:

@@ -14,11 +14,12 @@ from authz_sidecar.cli.change_options import (
     justification_option,
     limit_option,
 )
-from authz_sidecar.cli.columns import show_record, show_records
+from authz_sidecar.cli.columns import show_record, show_records, show_removed
+from authz_sidecar.cli.command_group import CommandGroup
 from authz_sidecar.cli.expiry import expires_option
 from authz_sidecar.cli.identities import ASSIGNMENT_COLUMNS
 from authz_sidecar.cli.listing import first_records
-from authz_sidecar.cli.terminal import Terminal, visible
+from authz_sidecar.cli.terminal import Terminal
 from authz_sidecar.directory.records import AssignmentRecord
 
 EXAMPLES = """\b
@@ -29,7 +30,7 @@ Examples:
 """
 
 
-@click.group(name="assignments", epilog=EXAMPLES)
+@click.group(name="assignments", cls=CommandGroup, epilog=EXAMPLES)
 def command() -> None:
     """Roles that identities of a directory hold: assign them, show them, take them away.
 
@@ -77,7 +78,7 @@ def create(
 
 @command.command(name="list")
 @click.option("--identity", default="", metavar="ID", help="Only those of this identity.")
-@click.option("--role", default="", help="Only of this role.")
+@click.option("--role", default="", metavar="ROLE", help="Only of this role.")
 @in_company_option
 @click.option("--break-glass", is_flag=True, help="Only those for an emergency.")
 @limit_option
@@ -121,4 +122,4 @@ def delete(
     terminal = Terminal(options["color"])
     with administration(terminal, options) as directory:
         directory.delete_assignment(id, expect=expect, justification=justification, dry_run=dry_run)
-    terminal.result((f"{'would remove' if dry_run else 'removed'} {visible(id)}",))
+    show_removed(terminal, options["form"], id, dry_run=dry_run)

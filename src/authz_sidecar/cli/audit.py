@@ -4,6 +4,7 @@ import click
 
 from authz_sidecar.cli.audit_keeping import checkpoint, key, prune, verify
 from authz_sidecar.cli.audit_records import export, follow, list_records
+from authz_sidecar.cli.command_group import CommandGroup
 
 EXAMPLES = """\b
 Examples:
@@ -15,7 +16,7 @@ Examples:
 """
 
 
-@click.group(name="audit", epilog=EXAMPLES)
+@click.group(name="audit", cls=CommandGroup, epilog=EXAMPLES)
 def command() -> None:
     """Who did what, on whose behalf, to which identity, why and from where: show, export, verify and keep it."""
 

@@ -1,6 +1,7 @@
 """`authz-sidecar audit verify`, `checkpoint`, `prune` and `key`: what keeps an audit provable, at the store itself."""
 
 import contextlib
+import itertools
 import json
 import sys
 import time
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from authz_sidecar.cli.administration import directory_problems, operator_name
+from authz_sidecar.cli.command_group import CommandGroup
 from authz_sidecar.cli.directory import directory_option, open_store
 from authz_sidecar.cli.expiry import PeriodType
 from authz_sidecar.cli.instant import time_text
@@ -50,6 +52,18 @@ def key_option(command: Command) -> Command:
     )(command)
 
 
+def earlier_option(command: Command) -> Command:
+    """`--audit-public-key FILE`, of keys that have been replaced."""
+    return click.option(
+        "--audit-public-key",
+        "earlier",
+        metavar="FILE",
+        type=_FILE,
+        multiple=True,
+        help="Public key of an earlier private key (PEM), whose checkpoints are in the store still; may be repeated.",
+    )(command)
+
+
 @click.command(name="verify")
 @click.option(
     "--audit-public-key",
@@ -59,7 +73,14 @@ def key_option(command: Command) -> Command:
     multiple=True,
     help="Public key of checkpoints (PEM); may be repeated, where the key was changed.",
 )
-@click.option("--audit-checkpoints", "checkpoints", metavar="FILE", type=_FILE, help=_CHECKPOINTS_HELP)
+@click.option(
+    "--audit-checkpoints",
+    "checkpoints",
+    metavar="FILE",
+    type=_FILE,
+    multiple=True,
+    help=f"{_CHECKPOINTS_HELP} May be repeated, where several write their own.",
+)
 @click.option(
     "--newest-within",
     type=PeriodType(),
@@ -71,7 +92,7 @@ def key_option(command: Command) -> Command:
 @color_option
 def verify(
     public_keys: tuple[Path, ...],
-    checkpoints: Path | None,
+    checkpoints: tuple[Path, ...],
     newest_within: float | None,
     directory: str | None,
     form: str,
@@ -86,7 +107,7 @@ def verify(
     from authz_sidecar.audit.verification import verify as walk
 
     terminal = Terminal(color)
-    if (checkpoints is not None or newest_within is not None) and not public_keys:
+    if (checkpoints or newest_within is not None) and not public_keys:
         raise CommandError(
             terminal,
             (
@@ -96,10 +117,11 @@ def verify(
         )
     with _store(terminal, directory) as store, Progress(terminal) as progress:
         keys = [PublicKey.load(path) for path in public_keys]
-        if checkpoints is not None and not checkpoints.is_file():
-            help = "name the file that `serve --audit-checkpoints` or `audit checkpoint` writes"
-            raise CommandError(terminal, (f"there is no file `{checkpoints}`", help))
-        lines = () if checkpoints is None else CheckpointFile(checkpoints).lines()
+        for path in checkpoints:
+            if not path.is_file():
+                help = "name the file that `serve --audit-checkpoints` or `audit checkpoint` writes"
+                raise CommandError(terminal, (f"there is no file `{path}`", help))
+        lines = itertools.chain.from_iterable(CheckpointFile(path).lines() for path in checkpoints)
         with store.read() as connection:
             report = walk(connection, keys=keys, lines=lines, progress=_shown(progress, "verifying the audit"))
             late = newest_within is not None and _uncovered(connection, report, time.time() - newest_within)
@@ -112,6 +134,7 @@ def verify(
 
 @click.command(name="checkpoint")
 @key_option
+@earlier_option
 @checkpoints_option
 @click.option(
     "--after-restore",
@@ -120,19 +143,27 @@ def verify(
 )
 @directory_option("The store: a file, or the URL of a database.")
 @color_option
-def checkpoint(key_file: Path, checkpoints: Path, after_restore: bool, directory: str | None, color: str) -> None:
+def checkpoint(
+    key_file: Path,
+    earlier: tuple[Path, ...],
+    checkpoints: Path,
+    after_restore: bool,
+    directory: str | None,
+    color: str,
+) -> None:
     """Sign for where the audit ends now, after verifying what came since the last checkpoint.
 
     Exits 0 when it is signed for, 1 when the audit is broken and nothing was signed, 2 when it failed.
     """
     from authz_sidecar.audit.checkpoint import CheckpointFile
     from authz_sidecar.audit.checkpoint_writer import BrokenChainError, CheckpointWriter
-    from authz_sidecar.audit.signing import SigningKey
+    from authz_sidecar.audit.signing import PublicKey, SigningKey
 
     terminal = Terminal(color)
     with _store(terminal, directory) as store:
         signing = SigningKey.load(key_file)
-        writer = CheckpointWriter(store.read, _writing(store), signing, CheckpointFile(checkpoints))
+        before = [PublicKey.load(path) for path in earlier]
+        writer = CheckpointWriter(store.read, _writing(store), signing, CheckpointFile(checkpoints), earlier=before)
         try:
             if after_restore:
                 made, compared = writer.restart()
@@ -159,6 +190,7 @@ def checkpoint(key_file: Path, checkpoints: Path, after_restore: bool, directory
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, and change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask before it is removed.")
 @key_option
+@earlier_option
 @checkpoints_option
 @directory_option("The store: a file, or the URL of a database.")
 @color_option
@@ -168,6 +200,7 @@ def prune(
     dry_run: bool,
     yes: bool,
     key_file: Path,
+    earlier: tuple[Path, ...],
     checkpoints: Path,
     directory: str | None,
     color: str,
@@ -180,7 +213,7 @@ def prune(
     from authz_sidecar.audit.checkpoint import CheckpointFile
     from authz_sidecar.audit.checkpoint_writer import BrokenChainError
     from authz_sidecar.audit.retention import Retention
-    from authz_sidecar.audit.signing import SigningKey
+    from authz_sidecar.audit.signing import PublicKey, SigningKey
     from authz_sidecar.directory.records import Actor
 
     terminal = Terminal(color)
@@ -191,6 +224,7 @@ def prune(
             lambda: store.change(actor, time.time()),
             SigningKey.load(key_file),
             CheckpointFile(checkpoints),
+            earlier=[PublicKey.load(path) for path in earlier],
         )
         try:
             plan = retention.plan(time.time() - older_than, _shown(progress, "verifying the audit"))
@@ -206,7 +240,7 @@ def prune(
     terminal.note((f"removed {plan.records:,} records",))
 
 
-@click.group(name="key")
+@click.group(name="key", cls=CommandGroup)
 def key() -> None:
     """Keys that sign checkpoints."""
 

@@ -61,7 +61,12 @@ def record_options(command: Command) -> Command:
         **rest: Any,
     ) -> Any:
         from authz_sidecar.audit.reading import AuditFilter
+        from authz_sidecar.values.request import value_problem
 
+        for value in (identity, actor, subject, company or "", *action):
+            problem = value_problem(value)
+            if problem:
+                raise click.BadParameter(f"`{visible(value)}` {problem}")
         filter = AuditFilter(
             actor=actor,
             subject=subject,
@@ -218,7 +223,7 @@ def _client(terminal: Terminal, server: Address, options: RecordOptions) -> "Ite
 
 @contextlib.contextmanager
 def _store(terminal: Terminal, directory: str) -> "Iterator[Store]":
-    from authz_sidecar.audit.reading import UnreadableRecordError
+    from authz_sidecar.audit.reading import MovedAuditError, UnreadableRecordError
     from authz_sidecar.directory.errors import DirectoryError
 
     with open_store(terminal, directory, migrate=False) as store:
@@ -229,6 +234,8 @@ def _store(terminal: Terminal, directory: str) -> "Iterator[Store]":
         except UnreadableRecordError as error:
             help = "run `authz-sidecar audit verify`: it says what is wrong"
             raise CommandError(terminal, (str(error), help)) from None
+        except MovedAuditError as error:
+            raise CommandError(terminal, (str(error), "begin again")) from None
 
 
 @contextlib.contextmanager
@@ -245,14 +252,18 @@ def _records(terminal: Terminal, options: RecordOptions) -> "Iterator[Iterable[E
 
 
 def _followed(store: "Store", filter: "AuditFilter", after: int | None) -> "Iterator[Entry]":
-    from authz_sidecar.audit.reading import read_end, read_page
+    from authz_sidecar.audit.reading import MovedAuditError, read_end, read_epoch, read_page
 
-    place = after
+    with store.read() as connection:
+        end, epoch = read_end(connection), read_epoch(connection)
+    place = end if after is None else after
+    if place > end:
+        raise MovedAuditError
     while True:
         with store.read() as connection:
-            if place is None:
-                place = read_end(connection)
             page = read_page(connection, filter, after=place, size=FOLLOW_PAGE)
+        if page.epoch != epoch:
+            raise MovedAuditError
         yield from page.entries
         place = page.reached
         if not page.more:

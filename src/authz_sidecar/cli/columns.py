@@ -8,11 +8,14 @@ import msgspec
 
 from authz_sidecar.cli.instant import time_text
 from authz_sidecar.cli.terminal import FAINT, Line, Terminal, visible
+from authz_sidecar.directory.records import TokenRecord
 from authz_sidecar.values.identity import IdentityKind
 
 GUTTER = "  "
 # The widest that a column becomes; what does not fit is in the JSON form.
 WIDEST = 60
+# A token cannot be changed, so that it needs no etag; by how much it slides only its store knows.
+_UNSHOWN_OF_TOKENS = frozenset(("revision", "sliding_seconds"))
 
 
 def table_lines(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[Line]:
@@ -34,7 +37,7 @@ def _cut(text: str) -> str:
 def record_data(record: Any) -> dict[str, Any]:
     """A record as JSON data: times by RFC 3339, kinds by name, and its etag."""
     data: dict[str, Any] = {}
-    for field in record.__struct_fields__:
+    for field in _shown_fields(record):
         value = getattr(record, field)
         if field.endswith("_at") and value is not None:
             value = time_text(value)
@@ -47,11 +50,18 @@ def record_data(record: Any) -> dict[str, Any]:
     return data
 
 
+def _shown_fields(record: Any) -> list[str]:
+    unshown = _UNSHOWN_OF_TOKENS if isinstance(record, TokenRecord) else frozenset[str]()
+    return [field for field in record.__struct_fields__ if field not in unshown]
+
+
 def cell(record: Any, field: str) -> str:
     """A field of a record as a cell."""
     value = getattr(record, field)
     if value is None:
         return ""
+    if field == "revision":
+        return f"r{value}"
     if field.endswith("_at"):
         return time_text(value)
     if isinstance(value, IdentityKind):
@@ -83,9 +93,19 @@ def show_record(terminal: Terminal, form: str, record: Any) -> None:
     if form == "json":
         terminal.result((json.dumps(record_data(record), ensure_ascii=True),))
         return
-    fields = [field for field in record.__struct_fields__ if field != "revision" and cell(record, field)]
-    width = max(len(field) for field in fields)
-    terminal.result(
-        *[((field.ljust(width), FAINT), GUTTER + visible(cell(record, field))) for field in fields],
-        (("etag".ljust(width), FAINT), f"{GUTTER}r{record.revision}"),
-    )
+    cells = {"etag" if field == "revision" else field: cell(record, field) for field in _shown_fields(record)}
+    show_fields(terminal, {field: text for field, text in cells.items() if text})
+
+
+def show_fields(terminal: Terminal, fields: Mapping[str, str]) -> None:
+    """A line for each field, the values below each other."""
+    width = max(map(len, fields))
+    terminal.result(*[((field.ljust(width), FAINT), GUTTER + visible(value)) for field, value in fields.items()])
+
+
+def show_removed(terminal: Terminal, form: str, id: str, *, dry_run: bool) -> None:
+    """That a record is removed, or would be."""
+    if form == "json":
+        terminal.result((json.dumps({"id": id, "removed": not dry_run}),))
+    else:
+        terminal.result((f"{'would remove' if dry_run else 'removed'} {visible(id)}",))

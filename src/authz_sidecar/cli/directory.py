@@ -3,7 +3,7 @@
 import contextlib
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     # The database is loaded by commands that open one.
     from authz_sidecar.bundle.identities import IdentitiesFile
     from authz_sidecar.directory.store import Store
-    from authz_sidecar.review.held_roles import HeldRole
+    from authz_sidecar.review.held_roles import HeldRole, RolesTogether
 
 VARIABLE = "AUTHZ_DIRECTORY"
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
@@ -121,6 +121,19 @@ def read_held_roles(terminal: Terminal, url: str) -> "list[HeldRole]":
         try:
             with store.read() as connection:
                 return held_roles(connection, time.time())
+        except DirectoryError as error:
+            raise CommandError(terminal, (error.message, error.help)) from None
+
+
+def read_roles_together(terminal: Terminal, url: str, roles: Collection[str]) -> "list[RolesTogether]":
+    """Those of `roles` that identities of a directory hold together, with some of them; raises CommandError."""
+    from authz_sidecar.directory.errors import DirectoryError
+    from authz_sidecar.directory.primary_roles import roles_together
+
+    with open_store(terminal, url, migrate=False) as store:
+        try:
+            with store.read() as connection:
+                return roles_together(connection, roles, time.time())
         except DirectoryError as error:
             raise CommandError(terminal, (error.message, error.help)) from None
 

@@ -14,11 +14,12 @@ from authz_sidecar.cli.change_options import (
     justification_option,
     limit_option,
 )
-from authz_sidecar.cli.columns import show_record, show_records
+from authz_sidecar.cli.columns import show_record, show_records, show_removed
+from authz_sidecar.cli.command_group import CommandGroup
 from authz_sidecar.cli.expiry import expires_option
 from authz_sidecar.cli.identities import GRANT_COLUMNS
 from authz_sidecar.cli.listing import first_records
-from authz_sidecar.cli.terminal import Terminal, visible
+from authz_sidecar.cli.terminal import Terminal
 from authz_sidecar.directory.records import GrantRecord
 
 EXAMPLES = """\b
@@ -28,7 +29,7 @@ Examples:
 """
 
 
-@click.group(name="grants", epilog=EXAMPLES)
+@click.group(name="grants", cls=CommandGroup, epilog=EXAMPLES)
 def command() -> None:
     """Grants of single identities of a directory, beside those of their roles."""
 
@@ -116,4 +117,4 @@ def delete(
     terminal = Terminal(options["color"])
     with administration(terminal, options) as directory:
         directory.delete_grant(id, expect=expect, justification=justification, dry_run=dry_run)
-    terminal.result((f"{'would remove' if dry_run else 'removed'} {visible(id)}",))
+    show_removed(terminal, options["form"], id, dry_run=dry_run)

@@ -1,5 +1,8 @@
 """`authz-sidecar identities`: users and service accounts of a directory."""
 
+import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Unpack
 
@@ -15,10 +18,11 @@ from authz_sidecar.cli.change_options import (
     justification_option,
     limit_option,
 )
-from authz_sidecar.cli.columns import show_record, show_records
-from authz_sidecar.cli.listing import first_records
-from authz_sidecar.cli.terminal import CommandError, Terminal, visible
-from authz_sidecar.directory.records import IdentityRecord
+from authz_sidecar.cli.columns import record_data, show_record, show_records, show_removed
+from authz_sidecar.cli.command_group import CommandGroup
+from authz_sidecar.cli.listing import all_records, first_records
+from authz_sidecar.cli.terminal import CommandError, Terminal
+from authz_sidecar.directory.records import IdentityRecord, Page
 from authz_sidecar.values.identity import IdentityKind
 
 KINDS = {kind.label.replace("_", "-"): kind for kind in IdentityKind}
@@ -66,7 +70,7 @@ Examples:
 """
 
 
-@click.group(name="identities", epilog=EXAMPLES)
+@click.group(name="identities", cls=CommandGroup, epilog=EXAMPLES)
 def command() -> None:
     """Users and service accounts: make, show, change, remove, import and export them.
 
@@ -79,7 +83,13 @@ def command() -> None:
 @click.argument("id")
 @click.option("--kind", type=click.Choice(tuple(KINDS)), default="user", show_default=True, help="Person or program.")
 @company_option("The company that it belongs to; by default none.")
-@click.option("--role", "roles", multiple=True, help="A role that it gets; may be repeated. Default: the bundle's.")
+@click.option(
+    "--role",
+    "roles",
+    multiple=True,
+    metavar="ROLE",
+    help="A role that it gets; may be repeated. Default: the bundle's.",
+)
 @click.option("--name", default="", metavar="TEXT", help="What people call it.")
 @click.option("--description", default="", metavar="TEXT", help="What it is for.")
 @click.option("--inactive", is_flag=True, help="Make it switched off.")
@@ -120,26 +130,33 @@ def show(id: str, **options: Unpack[AdministrationOptions]) -> None:
     terminal = Terminal(options["color"])
     with administration(terminal, options) as directory:
         record = directory.get_identity(id)
-        assignments = directory.list_assignments(identity=id, page_size=1000).records
-        grants = directory.list_grants(identity=id, page_size=1000).records
-        shares = directory.list_shares(identity=id, page_size=1000).records
-    form = options["form"]
-    show_record(terminal, form, record)
-    for title, columns, records in (
-        ("roles", ASSIGNMENT_COLUMNS, assignments),
-        ("grants", GRANT_COLUMNS, grants),
-        ("shares", SHARE_COLUMNS, shares),
-    ):
+        held = {
+            title: (columns, list(all_records(partial(_page_of, listed, id))))
+            for title, columns, listed in (
+                ("assignments", ASSIGNMENT_COLUMNS, directory.list_assignments),
+                ("grants", GRANT_COLUMNS, directory.list_grants),
+                ("shares", SHARE_COLUMNS, directory.list_shares),
+            )
+        }
+    if options["form"] == "json":
+        holdings = {title: [record_data(found) for found in records] for title, (_, records) in held.items()}
+        terminal.result((json.dumps(record_data(record) | holdings),))
+        return
+    show_record(terminal, options["form"], record)
+    for title, (columns, records) in held.items():
         if records:
-            if form == "text":
-                terminal.result(("",), (f"{title}:",))
-            show_records(terminal, form, columns, records)
+            terminal.result(("",), (f"{title}:",))
+            show_records(terminal, options["form"], columns, records)
+
+
+def _page_of(listed: Callable[..., Page], identity: str, size: int, token: str) -> Page:
+    return listed(identity=identity, page_size=size, page_token=token)
 
 
 @command.command(name="list")
 @in_company_option
 @click.option("--kind", type=click.Choice(tuple(KINDS)), help="Only of this kind.")
-@click.option("--role", default="", help="Only those that hold this role.")
+@click.option("--role", default="", metavar="ROLE", help="Only those that hold this role.")
 @click.option("--prefix", default="", metavar="TEXT", help="Only those whose id or name begins so.")
 @click.option("--active/--inactive", default=None, help="Only those that are switched on, or off.")
 @limit_option
@@ -252,7 +269,7 @@ def delete(
     terminal = Terminal(options["color"])
     with administration(terminal, options) as directory:
         directory.delete_identity(id, expect=expect, justification=justification, dry_run=dry_run)
-    terminal.result((f"{'would remove' if dry_run else 'removed'} {visible(id)}",))
+    show_removed(terminal, options["form"], id, dry_run=dry_run)
 
 
 @command.command(name="import")
@@ -266,8 +283,7 @@ def import_identities(
 ) -> None:
     """Make the identities of FILE: CSV with a header, or JSON lines (`*.jsonl`), as `export` writes them.
 
-    Whoever exists and differs is refused, unless `--update` is given. Exits 1 where some were refused; the others are
-    made.
+    Whoever exists is refused, unless `--update` is given. Exits 1 where some were refused; the others are made.
     """
     from authz_sidecar.cli.identity_exchange import import_file
 
@@ -275,7 +291,9 @@ def import_identities(
 
 
 @command.command(name="export")
-@click.option("--output", metavar="FILE", type=click.Path(path_type=Path), help="Where to write. Default: here.")
+@click.option(
+    "--output", metavar="FILE", type=click.Path(path_type=Path), help="Where to write. Default: standard output."
+)
 @click.option(
     "--as",
     "shape",

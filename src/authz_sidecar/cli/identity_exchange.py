@@ -29,6 +29,7 @@ REFUSED = 1
 # What ends an import through a server, since every further call would fail as well.
 ENDING = ("UNAVAILABLE", "UNAUTHENTICATED", "DEADLINE_EXCEEDED")
 SHOWN = 20
+EXISTS = ("it exists", "give `--update` to change it to what the file says")
 # What a spreadsheet would run as a formula begins so (OWASP, "CSV Injection"); the escape is taken off again.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 ESCAPE = "'"
@@ -42,18 +43,19 @@ def import_file(
     terminal: Terminal, path: Path, updating: bool, justification: str, dry_run: bool, options: AdministrationOptions
 ) -> None:
     """Make the identities of a file; ends with 1 where some were refused."""
-    refused: list[str] = []
+    # The first of them, each with its line.
+    refused: list[tuple[int, str, str]] = []
     unread = 0
 
-    def good(rows: Iterator[tuple[ImportRow | None, str]]) -> Iterator[ImportRow]:
+    def good(rows: Iterator[tuple[ImportRow | None, int, str]]) -> Iterator[ImportRow]:
         nonlocal unread
-        for row, problem in rows:
+        for row, line, problem in rows:
             if row is not None:
                 yield row
                 continue
             unread += 1
             if len(refused) < SHOWN:
-                refused.append(problem)
+                refused.append((line, "", problem))
 
     with administration(terminal, options) as directory, Progress(terminal) as progress:
         progress.step("importing identities")
@@ -68,19 +70,32 @@ def import_file(
                 dry_run=dry_run,
                 progress=lambda done: progress.step(f"importing identities: {done.rows:,}"),
             )
-    for failure in done.failures[: SHOWN - len(refused)]:
-        told = f"{failure.error.message}; {failure.error.help}" if failure.error.help else failure.error.message
-        refused.append(f"{path}:{failure.row}: {failure.id}: {told}")
-    for problem in refused:
-        terminal.note((f"refused: {visible(problem)}",))
+    refused += [(failure.row, failure.id, _told(failure.error, updating)) for failure in done.failures]
+    refused = sorted(refused)[:SHOWN]
     failed = unread + done.failed
-    if failed > len(refused):
-        terminal.note((f"and {failed - len(refused):,} more",))
-    would = "would be " if dry_run else ""
-    made, changed = f"{would}made {done.created:,}", f"{would}changed {done.updated:,}"
-    terminal.result((f"{made}, {changed}, unchanged {done.unchanged:,}, refused {failed:,}",))
+    if options["form"] == "json":
+        shown = [{"line": line, "id": id, "why": problem} for line, id, problem in refused]
+        counts = {"made": done.created, "changed": done.updated, "unchanged": done.unchanged, "refused": failed}
+        terminal.result((json.dumps({**counts, "dry_run": dry_run, "refusals": shown}),))
+    else:
+        for line, id, problem in refused:
+            terminal.note(
+                (visible(f"refused: {path}:{line}: {id}: {problem}" if id else f"refused: {path}:{line}: {problem}"),)
+            )
+        if failed > len(refused):
+            terminal.note((f"and {failed - len(refused):,} more",))
+        would = "would be " if dry_run else ""
+        made, changed = f"{would}made {done.created:,}", f"{would}changed {done.updated:,}"
+        terminal.result((f"{made}, {changed}, unchanged {done.unchanged:,}, refused {failed:,}",))
     if failed:
         end(REFUSED)
+
+
+def _told(error: DirectoryError, updating: bool) -> str:
+    taken = error.fault is Fault.ALREADY_EXISTS and any(found.field == "identity.id" for found in error.violations)
+    if taken and not updating:
+        return f"{EXISTS[0]}; {EXISTS[1]}"
+    return f"{error.message}; {error.help}" if error.help else error.message
 
 
 def _import_by_calls(
@@ -124,10 +139,10 @@ def _import_row(
         if not dry_run:
             for role, company in row.roles:
                 if company is not None and company != row.record.company:
-                    _assign(directory, row, role, company, justification)
+                    _assign(directory, row, role, company, justification, dry_run)
         return "created"
     if not updating:
-        raise DirectoryError(Fault.ALREADY_EXISTS, "it exists", "give `--update` to change it to what the file says")
+        raise DirectoryError(Fault.ALREADY_EXISTS, *EXISTS)
     if (known.kind, known.company) != (row.record.kind, row.record.company):
         raise DirectoryError(Fault.CONFLICT, "it exists with another kind or company", "import it under another id")
     held = {
@@ -143,22 +158,31 @@ def _import_row(
     }
     roles = {role for role, _ in held}
     missing = [
-        (role, company or "")
+        (role, company)
         for role, company in row.roles
         if ((role, company) not in held if company is not None else role not in roles)
     ]
     if changes:
         directory.update_identity(row.record.id, changes, justification=justification, dry_run=dry_run)
-    if not dry_run:
-        for role, company in missing:
-            _assign(directory, row, role, company, justification)
+    for role, company in missing:
+        _assign(directory, row, role, company, justification, dry_run)
     return "updated" if changes or missing else "unchanged"
 
 
-def _assign(directory: AdministrationClient, row: ImportRow, role: str, company: str, justification: str) -> None:
-    directory.create_assignment(
-        AssignmentRecord(identity=row.record.id, role=role, company=company, justification=justification)
-    )
+def _assign(
+    directory: AdministrationClient, row: ImportRow, role: str, company: str | None, justification: str, dry_run: bool
+) -> None:
+    """Assign a role; with no company where it belongs, which only the server knows: it takes just one of both."""
+    places = [company] if company is not None else list(dict.fromkeys((row.record.company, "")))
+    for place in places:
+        record = AssignmentRecord(identity=row.record.id, role=role, company=place, justification=justification)
+        try:
+            directory.create_assignment(record, dry_run=dry_run)
+        except CallFailedError as error:
+            if error.code.name != "INVALID_ARGUMENT" or place == places[-1]:
+                raise
+        else:
+            return
 
 
 def _known(directory: AdministrationClient, id: str) -> IdentityRecord | None:
@@ -173,12 +197,12 @@ def _known(directory: AdministrationClient, id: str) -> IdentityRecord | None:
 # --- reading
 
 
-def read_rows(terminal: Terminal, path: Path) -> Iterator[tuple[ImportRow | None, str]]:
+def read_rows(terminal: Terminal, path: Path) -> Iterator[tuple[ImportRow | None, int, str]]:
     """The identities of a file, line by line, or what is wrong with a line. Raises CommandError for what is no such
     file at all."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            yield from _json_rows(file, path) if path.suffix in LINES_SUFFIXES else _csv_rows(terminal, file, path)
+            yield from _json_rows(file) if path.suffix in LINES_SUFFIXES else _csv_rows(terminal, file, path)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise CommandError(
@@ -186,7 +210,7 @@ def read_rows(terminal: Terminal, path: Path) -> Iterator[tuple[ImportRow | None
         ) from None
 
 
-def _json_rows(file: IO[str], path: Path) -> Iterator[tuple[ImportRow | None, str]]:
+def _json_rows(file: IO[str]) -> Iterator[tuple[ImportRow | None, int, str]]:
     for number, line in enumerate(iter(lambda: file.readline(MAX_LINE), ""), 1):
         if not line.strip():
             continue
@@ -194,13 +218,13 @@ def _json_rows(file: IO[str], path: Path) -> Iterator[tuple[ImportRow | None, st
             data = json.loads(line)
             if not isinstance(data, dict):
                 raise RowError("the line is no JSON mapping")
-            yield _row(number, data), ""
+            yield _row(number, data), number, ""
         except (RowError, ValueError, RecursionError) as error:
             told = str(error) if isinstance(error, RowError) else "the line is not JSON"
-            yield None, f"{path}:{number}: {told}"
+            yield None, number, told
 
 
-def _csv_rows(terminal: Terminal, file: IO[str], path: Path) -> Iterator[tuple[ImportRow | None, str]]:
+def _csv_rows(terminal: Terminal, file: IO[str], path: Path) -> Iterator[tuple[ImportRow | None, int, str]]:
     reader = csv.DictReader(file, strict=True)
     header = reader.fieldnames or ()
     if "id" not in header or (unknown := [name for name in header if name not in FIELDS]):
@@ -212,11 +236,11 @@ def _csv_rows(terminal: Terminal, file: IO[str], path: Path) -> Iterator[tuple[I
             if None in cells:
                 raise RowError("the line has more cells than there are columns")
             plain = {name: _unescaped(value or "") for name, value in cells.items() if value is not None}
-            yield _row(reader.line_num, plain | _lists(plain)), ""
+            yield _row(reader.line_num, plain | _lists(plain)), reader.line_num, ""
         except StopIteration:
             return
         except (RowError, csv.Error) as error:
-            yield None, f"{path}:{reader.line_num}: {error}"
+            yield None, reader.line_num, str(error)
 
 
 def _unescaped(value: str) -> str:

@@ -15,6 +15,7 @@ from authz_sidecar.cli.change_options import (
     limit_option,
 )
 from authz_sidecar.cli.columns import show_record, show_records
+from authz_sidecar.cli.command_group import CommandGroup
 from authz_sidecar.cli.expiry import PeriodType, expires_option
 from authz_sidecar.cli.listing import first_records
 from authz_sidecar.cli.secret_output import secret_options, show_secret
@@ -38,7 +39,7 @@ Examples:
 """
 
 
-@click.group(name="keys", epilog=EXAMPLES)
+@click.group(name="keys", cls=CommandGroup, epilog=EXAMPLES)
 def command() -> None:
     """API keys: make, show, change, rotate and revoke them. A secret is shown once, when the key is made."""
 
@@ -75,7 +76,10 @@ def create(
                 idempotency_key=idempotency_key,
                 dry_run=dry_run,
             )
-        show(issued)
+        if dry_run:
+            show_record(terminal, options["form"], issued.record)
+        else:
+            show(issued)
 
 
 @command.command(name="show")
@@ -121,7 +125,7 @@ def list_keys(
 
 @command.command(name="update")
 @click.argument("id")
-@click.option("--name", metavar="TEXT", help="What people call it.")
+@click.option("--name", metavar="TEXT", help="Its new name.")
 @click.option("--on/--off", "active", default=None, help="Switch it on or off.")
 @expires_option("When it stops.")
 @etag_option

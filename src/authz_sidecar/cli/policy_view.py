@@ -6,7 +6,7 @@ from pathlib import Path
 from authz_sidecar.cli.loading import CompiledBundle, require_bundle
 from authz_sidecar.cli.terminal import CommandError, Terminal
 from authz_sidecar.directory.policy import PolicyView
-from authz_sidecar.engine.holdings import assigned_roles
+from authz_sidecar.engine.holdings import assigned_places, assigned_roles
 
 
 def read_policy_view(terminal: Terminal, policies: Path) -> PolicyView:
@@ -29,4 +29,5 @@ def policy_view(bundle: CompiledBundle) -> PolicyView:
         snapshot.directory_rules,
         bundle.policy_version,
         lambda subject: assigned_roles(snapshot, subject, time.time()),
+        lambda subject: assigned_places(snapshot, subject),
     )

@@ -14,11 +14,12 @@ from authz_sidecar.cli.change_options import (
     justification_option,
     limit_option,
 )
-from authz_sidecar.cli.columns import show_record, show_records
+from authz_sidecar.cli.columns import show_record, show_records, show_removed
+from authz_sidecar.cli.command_group import CommandGroup
 from authz_sidecar.cli.expiry import expires_option
 from authz_sidecar.cli.identities import SHARE_COLUMNS
 from authz_sidecar.cli.listing import first_records
-from authz_sidecar.cli.terminal import CommandError, Terminal, visible
+from authz_sidecar.cli.terminal import CommandError, Terminal
 from authz_sidecar.directory.records import ShareRecord
 
 EXAMPLES = """\b
@@ -28,7 +29,7 @@ Examples:
 """
 
 
-@click.group(name="shares", epilog=EXAMPLES)
+@click.group(name="shares", cls=CommandGroup, epilog=EXAMPLES)
 def command() -> None:
     """Objects that are shared with single identities, and whether a service account may act there for users."""
 
@@ -100,7 +101,9 @@ def list_shares(identity: str, company: str | None, limit: int, **options: Unpac
 @command.command(name="update")
 @click.argument("id")
 @click.option("--impersonation/--no-impersonation", default=None, help="Switch impersonation on or off.")
-@click.option("--action", "actions", multiple=True, help="What the identity may do; may be repeated.")
+@click.option(
+    "--action", "actions", multiple=True, metavar="ACTION", help="All that the identity may do there; may be repeated."
+)
 @expires_option("When it ends.")
 @etag_option
 @justification_option
@@ -145,4 +148,4 @@ def delete(
     terminal = Terminal(options["color"])
     with administration(terminal, options) as directory:
         directory.delete_share(id, expect=expect, justification=justification, dry_run=dry_run)
-    terminal.result((f"{'would remove' if dry_run else 'removed'} {visible(id)}",))
+    show_removed(terminal, options["form"], id, dry_run=dry_run)

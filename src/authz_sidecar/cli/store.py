@@ -8,12 +8,15 @@ import click
 
 from authz_sidecar.cli.administration import directory_problems, operator_name
 from authz_sidecar.cli.change_options import company_option, justification_option
+from authz_sidecar.cli.columns import show_fields
+from authz_sidecar.cli.command_group import CommandGroup
 from authz_sidecar.cli.directory import directory_option, open_store
 from authz_sidecar.cli.expiry import expires_option
+from authz_sidecar.cli.instant import time_text
 from authz_sidecar.cli.option import color_option, format_option, policies_option
 from authz_sidecar.cli.progress import Progress
 from authz_sidecar.cli.secret_output import secret_options, show_secret
-from authz_sidecar.cli.terminal import FAINT, CommandError, Terminal, visible
+from authz_sidecar.cli.terminal import CommandError, Terminal, visible
 
 if TYPE_CHECKING:
     from authz_sidecar.directory.backup import BackupReport, Form
@@ -27,7 +30,7 @@ Examples:
 """
 
 
-@click.group(name="directory", epilog=EXAMPLES)
+@click.group(name="directory", cls=CommandGroup, epilog=EXAMPLES)
 def command() -> None:
     """The store of a directory: set it up, bring it forward, back it up and restore it."""
 
@@ -42,7 +45,7 @@ def _required(terminal: Terminal, directory: str | None) -> str:
 
 @command.command(name="bootstrap")
 @click.argument("id")
-@click.option("--role", required=True, help="The role that the first administrator holds.")
+@click.option("--role", required=True, metavar="ROLE", help="The role that the first administrator holds.")
 @company_option("The company that it belongs to; by default none.")
 @click.option("--name", default="", metavar="TEXT", help="What people call it.")
 @expires_option("When its API key stops; by default never, where the bundle allows it.")
@@ -128,20 +131,24 @@ def status(directory: str | None, form: str, color: str) -> None:
     if form == "json":
         terminal.result((json.dumps(facts),))
         return
-    width = max(map(len, facts))
-    for name, value in facts.items():
-        shown = ("yes" if value else "no") if isinstance(value, bool) else visible(str(value))
-        terminal.result(((name.replace("_", " ").ljust(width), FAINT), f"  {shown}"))
+    show_fields(
+        terminal,
+        {name: ("yes" if value else "no") if isinstance(value, bool) else str(value) for name, value in facts.items()},
+    )
 
 
 @command.command(name="migrate")
 @directory_option()
+@format_option("text", "json")
 @color_option
-def migrate(directory: str | None, color: str) -> None:
+def migrate(directory: str | None, form: str, color: str) -> None:
     """Make a store's tables, or bring those of an earlier release forward. `serve` does so, too, when it starts."""
     terminal = Terminal(color)
     with open_store(terminal, _required(terminal, directory), create=True) as store:
-        terminal.result((f"{visible(store.shown)} has the tables of this release",))
+        if form == "json":
+            terminal.result((json.dumps({"store": store.shown}),))
+        else:
+            terminal.result((f"{visible(store.shown)} has the tables of this release",))
 
 
 @command.command(name="backup")
@@ -178,8 +185,9 @@ def backup(directory: str | None, output: Path, shape: "Form | None", form: str,
 @directory_option()
 @click.option("--replace", is_flag=True, help="Also where the store holds something, which is lost.")
 @justification_option
+@format_option("text", "json")
 @color_option
-def restore(file: Path, directory: str | None, replace: bool, justification: str, color: str) -> None:
+def restore(file: Path, directory: str | None, replace: bool, justification: str, form: str, color: str) -> None:
     """Fill a store from a backup; SQLite and PostgreSQL take each other's. Sidecars that follow it read it anew.
 
     Credentials that were revoked after the backup was made are good again: look through the audit, and revoke them.
@@ -196,8 +204,13 @@ def restore(file: Path, directory: str | None, replace: bool, justification: str
             done = fill_store(file, url, actor=Actor(operator_name()), replace=replace, justification=justification)
         except DirectoryError as error:
             raise CommandError(terminal, *directory_problems(error)) from None
-    terminal.result((f"restored revision {done.backup.revision} of {visible(str(file))} as revision {done.revision}",))
-    terminal.note(("sign for the audit anew: `authz-sidecar audit checkpoint --restored`",))
+    if form == "json":
+        restored = {"file": str(file), "backup_revision": done.backup.revision, "revision": done.revision}
+        terminal.result((json.dumps(restored),))
+    else:
+        told = f"restored revision {done.backup.revision} of {visible(str(file))} as revision {done.revision}"
+        terminal.result((told,))
+    terminal.note(("where the audit is signed for, sign anew: `authz-sidecar audit checkpoint --after-restore`",))
 
 
 @command.command(name="verify-backup")
@@ -223,7 +236,8 @@ def _show_backup(terminal: Terminal, form: str, file: Path, report: "BackupRepor
     if form == "json":
         import msgspec
 
-        terminal.result((json.dumps({"file": str(file)} | msgspec.to_builtins(report)),))
+        data = msgspec.to_builtins(report) | {"made_at": time_text(report.made_at)}
+        terminal.result((json.dumps({"file": str(file)} | data),))
         return
     rows = sum(report.rows.values())
     terminal.result(

@@ -1,5 +1,6 @@
 """`authz-sidecar tokens`: access tokens of a directory, and the passwords that they are had for."""
 
+import json
 import sys
 from typing import Unpack
 
@@ -8,6 +9,7 @@ import click
 from authz_sidecar.cli.administration import AdministrationOptions, administration, administration_options
 from authz_sidecar.cli.change_options import justification_option, limit_option
 from authz_sidecar.cli.columns import show_records
+from authz_sidecar.cli.command_group import CommandGroup
 from authz_sidecar.cli.listing import first_records
 from authz_sidecar.cli.secret_output import show_secret
 from authz_sidecar.cli.terminal import CommandError, Terminal, visible
@@ -30,9 +32,9 @@ Examples:
 """
 
 
-@click.group(name="tokens", epilog=EXAMPLES)
+@click.group(name="tokens", cls=CommandGroup, epilog=EXAMPLES)
 def command() -> None:
-    """Access tokens: have one for a password, make, show and revoke them."""
+    """Access tokens: have one for a password, make, list and revoke them."""
 
 
 @command.command(name="create")
@@ -86,10 +88,16 @@ def revoke(id: str | None, identity: str, justification: str, **options: Unpack[
     """End the access token ID, or all of an identity, at once."""
     terminal = Terminal(options["color"])
     if bool(id) == bool(identity):
-        raise CommandError(terminal, ("name one token, or `--identity` for all of one", "give exactly one of them"))
+        raise CommandError(
+            terminal,
+            (
+                "neither one token nor one identity is named",
+                "give the token's id, or `--identity ID` for all of an identity",
+            ),
+        )
     with administration(terminal, options) as directory:
         number = directory.revoke_tokens(id=id or "", identity=identity, justification=justification)
-    terminal.result((f"revoked {number}",))
+    terminal.result((json.dumps({"revoked": number}) if options["form"] == "json" else f"revoked {number}",))
 
 
 @command.command(name="set-password")
@@ -103,8 +111,11 @@ def set_password(identity: str, remove: bool, justification: str, **options: Unp
     password = "" if remove else read_password(terminal, confirm=True)
     with administration(terminal, options) as directory:
         directory.set_password(identity, password, justification=justification)
-    done = "the password is removed" if remove else "the password is set"
-    terminal.result((f"{done}: {visible(identity)}",))
+    done = "removed" if remove else "set"
+    if options["form"] == "json":
+        terminal.result((json.dumps({"identity": identity, "password": done}),))
+    else:
+        terminal.result((f"the password is {done}: {visible(identity)}",))
 
 
 def read_password(terminal: Terminal, *, confirm: bool) -> str:

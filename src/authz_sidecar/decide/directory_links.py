@@ -51,9 +51,25 @@ class DirectoryLinks:
         self.yaml = rules.form != "casbin"
         self._prefix = ROLE_PREFIX if self.yaml else ""
         self.odd_companies = _YAML_COMPANIES if self.yaml else _CASBIN_COMPANIES if graph.has_domain else _ONE_PLACE
+        # Domains whose company is not called like them, and those in which a role may lead to others: with the company
+        # whose roles are held there.
+        self.apart = {**self.odd_companies, **{domain: self._company(domain) for domain in self._leading()}}
         self.translated: dict[tuple[bool, tuple[str, ...]], tuple[str, ...]] = {}
         self._members: dict[str, tuple[str, ...]] = {}
         self._names: list[str] | None = None
+
+    def _company(self, domain: str) -> str | None:
+        return self.odd_companies.get(domain, domain)
+
+    def _leading(self) -> Iterator[str]:
+        """The domains in which the bundle links a role of its own to another: any of them may be held, also one that
+        stands on no link's right side."""
+        graph = self._graph
+        names = {name for role in self._facts if (name := self._prefix + role) in graph.subjects}
+        for domain, held in graph.links.items() if names else ():
+            few, many = (names, held) if len(names) < len(held) else (held, names)
+            if any(name in many for name in few):
+                yield domain
 
     def of(self, request: Request, domain: str) -> Links:
         """The links of a request's subject in one domain."""
@@ -70,7 +86,7 @@ class DirectoryLinks:
             places = dict.fromkeys([*by_company, *[one.company for one in identity.timed]])
             found = [self._in_company(identity, place, time) for place in places if self._reaches(place, domain)]
             return tuple(dict.fromkeys([role for roles in found for role in roles]))
-        company = self.odd_companies.get(domain, domain)
+        company = self._company(domain)
         return () if company is None else self._in_company(identity, company, time)
 
     def pairs(self, identity: Identity, time: float) -> Iterator[tuple[str, str]]:

@@ -146,7 +146,8 @@ class OwnRules:
             IdentityKind.USER: rules.users.denied,
             IdentityKind.SERVICE_ACCOUNT: rules.service_accounts.denied,
         }
-        self._off_by_default = any(not flag.default for flag in rules.flags.values())
+        # Whether there may be rules of identities to which the directory gives none.
+        self.concern_everybody = any(self._denied.values()) or any(not flag.default for flag in rules.flags.values())
         # By the identity's address, which stays its own as long as its index holds it.
         self._indexed: dict[int, IdentityIndex] = {}
         self._count = 0
@@ -158,9 +159,7 @@ class OwnRules:
 
     def concern(self, identity: Identity) -> bool:
         """Whether there may be rules of this identity at all."""
-        if identity.rules or self._off_by_default or self._denied[identity.kind]:
-            return True
-        return bool(identity.flags) and bool(self._flags)
+        return bool(identity.rules or identity.flags or self.concern_everybody)
 
     def of(self, identity: Identity) -> IdentityIndex:
         """All rules of an identity."""

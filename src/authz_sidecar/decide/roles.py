@@ -181,21 +181,28 @@ class RoleProbe:
     def _direct_known(self, directory: DirectoryLinks) -> Roles:
         """`_direct` for a subject whom the directory knows. The bundle says nothing of nearly all of them: what they
         hold is then what others hold too, and is worked out once for all."""
-        walk, named, links = self._walk_known, self._named, self.graph.links.get
-        read_domain, odd_companies, closures = self._read_domain, directory.odd_companies.get, self._closures
-        # Without roles of roles it is the same in every domain but the platform's.
-        by_domain = bool(self.graph.inheriting)
+        walk, named, links, closures = self._walk_known, self._named, self.graph.links.get, self._closures
+        # The same roles come to the same in all companies, but where they are roles of roles; and on the platform,
+        # where other roles may be held.
+        apart = directory.apart
+        fixed = None if isinstance(self._domain, Token) else self._read_domain(Request("", ""))
 
         def roles(request: Request) -> frozenset[str]:
-            domain, name = read_domain(request), request.subject
-            held, identity = links(domain), request.identity
-            if identity is None or identity.timed or name in named or (held is not None and name in held):
+            identity = request.identity
+            domain = request.company if fixed is None else fixed
+            held = links(domain)
+            if identity is None or identity.timed or (held is not None and request.subject in held):
                 return walk(request)
-            company = odd_companies(domain, domain)
-            own = None if company is None else identity.roles.by_company.get(company)
-            if own is None:
+            if domain in apart:
+                company = apart[domain]
+                own = None if company is None else identity.roles.by_company.get(company)
+                at: tuple[object, ...] = (own, domain)
+            else:
+                own = at = identity.roles.by_company.get(domain, ())
+            if request.subject in named:
+                return walk(request)
+            if not own:
                 return NOBODY
-            at = (own, domain) if by_domain else (own, not company)
             found = closures.get(at)
             if found is None:
                 found = self._closure(directory.of(request, domain), domain, request.time)

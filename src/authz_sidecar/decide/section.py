@@ -118,13 +118,17 @@ class SectionDecider:
     def _known_decide(self, by_policy: Decide) -> Decide:
         """The decision for an identity: that of the policy's rules and of its own together."""
         inactive, own = DENIALS[Reason.INACTIVE_SUBJECT], self.own
+        everybody = own is not None and own.concern_everybody
 
         def decide(request: Request) -> Decision:
             identity = request.identity
             if identity is None or not identity.active:
                 return inactive
             decision = by_policy(request)
-            return own.decide(request, decision) if own is not None and own.concern(identity) else decision
+            # What `concern` says, without its call: this is done for every check.
+            if own is not None and (everybody or identity.rules or identity.flags):
+                return own.decide(request, decision)
+            return decision
 
         return decide
 

@@ -83,8 +83,15 @@ class Assembler:
             _values(attributes) if attributes not in ("{}", {}) else _NOTHING,
         )
 
+    def __len__(self) -> int:
+        """How many texts and sets are kept to be shared."""
+        return len(self._texts) + len(self._roles) + len(self._sets)
+
     def let_go(self, identities: Iterable[Identity]) -> None:
-        """Let go of sets of roles that none of these has, if there may be many of them."""
+        """Let go of sets of roles that none of these has, and of texts, if there may be many of them."""
+        if len(self._texts) > _SLACK or len(self._roles) > _SLACK:
+            # What is in use stays with whoever uses it, and those that come share new ones.
+            self._texts, self._roles = {}, {}
         if len(self._sets) <= 2 * self._kept + _SLACK:
             return
         held = {id(identity.roles) for identity in identities}

@@ -229,7 +229,7 @@ class AssignmentOperations(Operations):
                 "assignment.expire_time",
                 "an assignment for an emergency expires",
                 f"let it expire within {_duration(rules.break_glass_seconds)}",
-                limit_name="break_glass.max",
+                limit_name="identities.break_glass.max",
                 limit=str(rules.break_glass_seconds),
             )
 
@@ -254,7 +254,7 @@ def _check_emergency(view: PolicyView, record: AssignmentRecord, now: float) -> 
             message,
             "let it expire earlier",
             violations=[Violation("assignment.expire_time", message)],
-            details={"limit_name": "break_glass.max", "limit": str(most)},
+            details={"limit_name": "identities.break_glass.max", "limit": str(most)},
         )
 
 

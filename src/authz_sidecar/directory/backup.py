@@ -24,6 +24,7 @@ from urllib.parse import quote as quote_path
 
 import msgspec
 from sqlalchemy import Connection, Engine, MetaData, Table, create_engine, delete, func, insert, select, text, update
+from sqlalchemy.engine import MappingResult
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.pool import NullPool
 
@@ -38,12 +39,11 @@ from authz_sidecar.directory.backup_lines import (
     ChainCheck,
     Head,
     LinesReader,
-    Row,
     RowReader,
     batches,
-    broken,
     write_lines,
 )
+from authz_sidecar.directory.backup_rows import Row, RowCheck, broken
 from authz_sidecar.directory.change import Change, State, read_state
 from authz_sidecar.directory.errors import DirectoryError, Fault
 from authz_sidecar.directory.faults import told, told_by_driver
@@ -59,6 +59,7 @@ Progress: TypeAlias = Callable[[str, int], None]
 _PAGES_AT_ONCE = 4096
 _MAGIC = b"SQLite format 3\0"
 _HERE = Actor(SIDECAR)
+_CHANGED = "it was changed while it was read"
 
 
 class BackupReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,6 +151,8 @@ def restore(
             _as_written(path),
         ):
             before = _fill(store, change, tables, path, found, replace=replace, progress=progress)
+            if _digest(path) != found.digest:
+                raise broken(path, _CHANGED)
             after = change.state
             change.audit(
                 "directory.restore",
@@ -264,6 +267,11 @@ def _stream(path: Path) -> Iterator[BufferedReader]:
         yield stream
 
 
+def _digest(path: Path) -> str:
+    with _stream(path) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def _verify_lines(path: Path, stream: IO[bytes], size: int, digest: str) -> BackupReport:
     reader = LinesReader(path, stream)
     _check_schema(path, reader.head.schema)
@@ -280,19 +288,25 @@ def _verify_lines(path: Path, stream: IO[bytes], size: int, digest: str) -> Back
             continue
         table = METADATA.tables.get(name)
         checked = None
-        if table is not None and reader.head.schema == migration.SCHEMA and table is not STATE:
+        if table is not None and reader.head.schema == migration.SCHEMA:
             checked = RowReader(table, columns, path)
         for values in rows:
             if name == "state":
                 state = dict(zip(columns, values, strict=True))
-            elif checked is not None:
+            if checked is not None:
                 checked.read(values)
     if reader.head.schema == migration.SCHEMA and list(reader.rows) != [one.name for one in METADATA.sorted_tables]:
         raise broken(path, "it has not the tables of a store, or not in their order")
+    _check_one_state(path, reader.rows.get("state", 0))
     found = _state(path, state)
     if end[0] is not None and end != (found.audit_sequence, found.audit_hash):
         raise broken(path, "its audit does not end where it says")
     return _report("lines", reader.head.schema, reader.head.made_at, found, reader.rows, size, digest)
+
+
+def _check_one_state(path: Path, count: int) -> None:
+    if count != 1:
+        raise broken(path, "it does not say once which revision it has")
 
 
 def _state(path: Path, values: dict[str, Any]) -> State:
@@ -322,7 +336,9 @@ def _verify_file(path: Path, size: int, digest: str) -> BackupReport:
             strays = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
             if problems != "ok" or strays is not None:
                 raise broken(path, "the file is damaged")
-            found = _state(path, dict(connection.execute(text("SELECT * FROM state")).mappings().one()))
+            states = connection.execute(text("SELECT * FROM state LIMIT 2")).mappings().all()
+            _check_one_state(path, len(states))
+            found = _state(path, dict(states[0]))
             audit = verify_audit(connection)
             if not audit.intact:
                 raise broken(path, f"its audit is not intact: {audit.findings[0].message}")
@@ -402,16 +418,26 @@ def _file(path: Path) -> Iterator[Tables]:
     engine = _open_backup(path)
     try:
         with told(str(path)), engine.connect() as connection, told_by_driver(str(path)):
-            yield _rows(connection)
+            yield _rows(path, connection)
     finally:
         engine.dispose()
 
 
-def _rows(connection: Connection) -> Tables:
+def _rows(path: Path, connection: Connection) -> Tables:
     for table in METADATA.sorted_tables:
         query = select(table).order_by(*table.primary_key.columns)
         rows = connection.execution_options(stream_results=True, yield_per=ROWS_AT_ONCE).execute(query)
-        yield table, batches(dict(row) for row in rows.mappings())
+        yield table, batches(_checked(path, table, rows.mappings()))
+
+
+def _checked(path: Path, table: Table, rows: MappingResult) -> Iterator[Row]:
+    """Rows of a file of SQLite, which has values of any type anywhere."""
+    looking = RowCheck(table, path)
+    try:
+        for row in rows:
+            yield looking.check(dict(row))
+    except (ValueError, TypeError, msgspec.DecodeError):
+        raise looking.another_type() from None
 
 
 def _lines(path: Path, reader: LinesReader, known: MetaData) -> Tables:
@@ -493,7 +519,7 @@ def _fill(
         found.audit_sequence,
         bytes.fromhex(found.audit_hash),
     ):
-        raise broken(path, "it was changed while it was read")
+        raise broken(path, _CHANGED)
     # INVARIANT revisions-go-forward: what somebody was promised of a revision of this store still holds.
     revision = max(before.revision, found.revision) + 1
     connection.execute(

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import IO, Any
 
 import msgspec
-from sqlalchemy import JSON, Boolean, Connection, Double, Integer, LargeBinary, Table, Text, select
+from sqlalchemy import Connection, LargeBinary, Table, select
 
 from authz_sidecar.audit.chain import ChainError, hash_of, parse
 from authz_sidecar.bundle.wording import quote
-from authz_sidecar.directory.errors import DirectoryError, Fault
+from authz_sidecar.directory.backup_rows import Row, RowCheck, broken
+from authz_sidecar.directory.errors import DirectoryError
 from authz_sidecar.directory.schema import METADATA
 
 FORMAT = "authz-sidecar directory backup"
@@ -30,18 +31,6 @@ VERSION = 1
 MAX_LINE = 32 * 1024 * 1024
 MAX_COLUMNS = 64
 ROWS_AT_ONCE = 250
-
-# What values of a column are, by its type.
-_TYPES: tuple[tuple[type[Any], tuple[type, ...]], ...] = (
-    (Boolean, (bool,)),
-    (Integer, (int,)),
-    (Double, (float, int)),
-    (LargeBinary, (bytes,)),
-    (Text, (str,)),
-    (JSON, (dict, list)),
-)
-
-Row = dict[str, Any]
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True):
@@ -187,20 +176,15 @@ class RowReader:
     that the table does not have."""
 
     def __init__(self, table: Table, columns: list[str], path: Path) -> None:
-        self._table = table
         self._columns = columns
-        self._path = path
+        self._check = RowCheck(table, path).check
         self._binary = []
-        self._types: list[frozenset[type] | None] = []
         for place, name in enumerate(columns):
             column = table.columns.get(name)
             if column is None:
                 raise broken(path, f"the table {quote(table.name)} has no column {quote(name)}")
             if isinstance(column.type, LargeBinary):
                 self._binary.append(place)
-            taken = next((taken for kind, taken in _TYPES if isinstance(column.type, kind)), None)
-            nullable = (type(None),) if column.nullable else ()
-            self._types.append(None if taken is None else frozenset((*taken, *nullable)))
 
     def read(self, values: list[Any]) -> Row:
         """The next row."""
@@ -209,16 +193,7 @@ class RowReader:
             if isinstance(value, str):
                 with contextlib.suppress(binascii.Error):
                     values[place] = base64.b64decode(value, validate=True)
-        # Exact types: a truth value is no number here.
-        for value, types in zip(values, self._types, strict=True):
-            if types is not None and type(value) not in types:
-                raise broken(self._path, f"a row of the table {quote(self._table.name)} holds a value of another type")
-        return dict(zip(self._columns, values, strict=True))
-
-
-def broken(path: Path, why: str) -> DirectoryError:
-    """The refusal of a backup that is not what was written."""
-    return DirectoryError(Fault.CORRUPT, f"the backup {quote(path)} is refused: {why}", "use another backup")
+        return self._check(dict(zip(self._columns, values, strict=True)))
 
 
 def batches(rows: Iterator[Row]) -> Iterator[list[Row]]:

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select, upda
 
 from authz_sidecar.audit import chain
 from authz_sidecar.audit.record import AuditRecord
+from authz_sidecar.bundle.wording import quote
 from authz_sidecar.directory.errors import DirectoryError, Fault
 from authz_sidecar.directory.faults import corrupt
 from authz_sidecar.directory.migration import check_readable
@@ -50,14 +51,24 @@ _STATE = select(*(STATE.c[name] for name in State.__struct_fields__))
 def read_state(connection: Connection, shown: str, *, hold: bool = False) -> State:
     """The row of `state`; with `hold` nobody else changes the directory until the transaction ends.
 
-    Raises DirectoryError: CORRUPT where it is missing, PRECONDITION where a later release has moved the store too far.
+    Raises DirectoryError: CORRUPT where it is not there just once, PRECONDITION where a later release has moved the
+    store too far.
     """
-    row = connection.execute(_STATE.with_for_update() if hold else _STATE).one_or_none()
-    if row is None:
+    rows = connection.execute(_STATE.with_for_update() if hold else _STATE).all()
+    if len(rows) != 1:
         raise corrupt(shown, "it does not say which revision it has")
-    state = State(*row)
+    state = State(*rows[0])
     check_readable(state.readable_from, shown)
     return state
+
+
+class MovedError(DirectoryError):
+    """What somebody was let do rests on an identity that has changed since: whether they may is to be decided anew."""
+
+    def __init__(self, identity: str) -> None:
+        super().__init__(
+            Fault.CONFLICT, f"the identity {quote(identity)} is being changed by somebody else", "try again"
+        )
 
 
 class Change:
@@ -74,6 +85,17 @@ class Change:
         self.revision = self.state.revision + 1
         self._touched: dict[tuple[str, str], None] = {}
         self._audit: list[dict[str, Any]] = []
+        if actor.seen is not None:
+            self._require_unmoved(*actor.seen)
+
+    def _require_unmoved(self, identity: str, revision: int) -> None:
+        """Raises MovedError where the identity, or what it holds, is not as it was at that revision."""
+        moved = select(CHANGES.c.number).where(
+            CHANGES.c.revision > revision, CHANGES.c.kind == "identity", CHANGES.c.key == identity
+        )
+        forgotten = revision < self.state.changes_from - 1
+        if forgotten or self.connection.execute(moved.limit(1)).first() is not None:
+            raise MovedError(identity)
 
     @property
     def final_revision(self) -> int:

@@ -38,17 +38,20 @@ class TokenFacts(msgspec.Struct, frozen=True, gc=False):
 
 
 class Contents(msgspec.Struct):
-    """All of a directory at one revision: identities, keys and tokens by their ids."""
+    """All of a directory at one revision: identities, keys and tokens by their ids. `elsewhere` are the ids of the
+    identities that are not held, since they have to do with other companies."""
 
     epoch: str = ""
     revision: int = 0
     identities: dict[str, Identity] = {}
     keys: dict[str, KeyFacts] = {}
     tokens: dict[str, TokenFacts] = {}
+    elsewhere: set[str] = set()
 
 
 class Changes(msgspec.Struct):
-    """What is otherwise at `revision` than at the one before: None for what is gone. `made_at` is when the oldest of
+    """What is otherwise at `revision` than at the one before: None for what is gone or not held, and of identities that
+    are not held `elsewhere` has the ids. `made_at` is when the oldest of
     these changes was made, by the clock of whoever made it (seconds since 1970-01-01 UTC)."""
 
     revision: int
@@ -56,6 +59,7 @@ class Changes(msgspec.Struct):
     keys: Mapping[str, KeyFacts | None] = {}
     tokens: Mapping[str, TokenFacts | None] = {}
     made_at: float | None = None
+    elsewhere: frozenset[str] = frozenset()
 
 
 class DirectoryCopy:
@@ -98,6 +102,10 @@ class DirectoryCopy:
         """The identity of this id; None where there is none, or none that is held here."""
         return self._identities.get(id)
 
+    def is_elsewhere(self, id: str) -> bool:
+        """Whether there is an identity of this id that is not held here, as it has to do with other companies alone."""
+        return id in self._contents.elsewhere
+
     def key(self, id: str) -> KeyFacts | None:
         """The API key of this id."""
         return self._contents.keys.get(id)
@@ -133,6 +141,8 @@ class DirectoryCopy:
         """Take changes to what is held, up to their revision."""
         contents = self._contents
         _take(contents.identities, changes.identities)
+        contents.elsewhere.difference_update(changes.identities)
+        contents.elsewhere.update(changes.elsewhere)
         _take(contents.keys, changes.keys)
         _take(contents.tokens, changes.tokens)
         contents.revision = self.revision = changes.revision

@@ -22,6 +22,8 @@ ACTIONS = 100
 # 9999-12-31, as far as other formats of time go.
 LAST_TIME = 253_402_300_799.0
 _INTEGER_BITS = 63
+# Unicode's format characters, such as spaces without width and turns of direction, and surrogates.
+_HIDDEN = ("Cf", "Cs")
 
 
 def check_id(id: str, field: str) -> None:
@@ -41,6 +43,12 @@ def check_id(id: str, field: str) -> None:
     if id == ANY:
         raise invalid(field, "`*` is no identity", "name one identity")
     check_value(id, field, "the id")
+    # Two that look alike are not to be taken for each other. Requests with such a subject have no identity.
+    hidden = next((letter for letter in id if unicodedata.category(letter) in _HIDDEN), "")
+    if hidden:
+        raise invalid(field, f"the id holds the character U+{ord(hidden):04X}, which nobody sees", "leave it out")
+    if not unicodedata.is_normalized("NFC", id):
+        raise invalid(field, "the letters of the id are taken apart", "write it in Unicode's normal form NFC")
 
 
 def check_company(company: str, field: str) -> None:

@@ -6,6 +6,7 @@ stale. After a restore, which has another epoch, everything is read anew.
 """
 
 import asyncio
+import contextlib
 import logging
 import random
 import threading
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from authz_sidecar.directory.assembly import Assembler
 from authz_sidecar.directory.copy import Changes, Contents, DirectoryCopy
 from authz_sidecar.directory.errors import DirectoryError
-from authz_sidecar.directory.loading import GapError, changes_since, load
+from authz_sidecar.directory.loading import GapError, HaltedError, changes_since, load
 from authz_sidecar.directory.store import Store
 from authz_sidecar.directory.watch import Alarm, Watch, open_watch
 
@@ -32,7 +33,7 @@ CATCH_UP_AGAIN_SECONDS = 0.05
 DELIVERY_SECONDS = 0.1
 
 # Runs something where decisions are made, between them, and returns once it is done; raises StoppedError where it
-# cannot.
+# cannot, and what that raises.
 Deliver = Callable[[Callable[[], None]], None]
 
 
@@ -41,10 +42,11 @@ class StoppedError(Exception):
 
 
 class Follower:
-    """Follows `store` for `copy`. `problem` is why the newest look failed ("" if it did not); `looks` counts looks.
+    """Follows `store` for `copy`; `looks` counts looks.
 
-    `deliver` takes a change to where the copy is read. `late` is told how long a change took to get here, in seconds.
-    `clock` only goes forward, `calendar` gives seconds since 1970-01-01 UTC.
+    `deliver` takes a change to where the copy is read. Once `stopping` is set, whatever it is at ends soon. `late` is
+    told how long a change took to get here, in seconds. `clock` only goes forward, `calendar` gives seconds since
+    1970-01-01 UTC.
     """
 
     def __init__(
@@ -53,11 +55,14 @@ class Follower:
         copy: DirectoryCopy,
         deliver: Deliver,
         *,
+        stopping: threading.Event | None = None,
         late: Callable[[float], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         calendar: Callable[[], float] = time.time,
     ) -> None:
-        self.problem = ""
+        # Called in some thread when the store has changed, and what is to be known of it is known.
+        self.moved: Callable[[], None] = lambda: None
+        self._problem = ""
         self.looks = {"ok": 0, "failed": 0}
         self._store = store
         self._copy = copy
@@ -68,12 +73,20 @@ class Follower:
         self._assembler = Assembler(copy.companies)
         # INVARIANT: whoever changes the copy holds this from the reading of a revision to its delivery.
         self._looking = threading.Lock()
-        self._stopping = threading.Event()
+        self._stopping = threading.Event() if stopping is None else stopping
         self._alarm = Alarm()
         self._thread: threading.Thread | None = None
 
+    @property
+    def problem(self) -> str:
+        """Why the newest look failed ("" if it did not)."""
+        thread = self._thread
+        if thread is not None and not thread.is_alive() and not self._stopping.is_set():
+            return "nothing follows it any more: restart this process"
+        return self._problem
+
     def load(self) -> None:
-        """Bring the copy to what the store has now; raises DirectoryError."""
+        """Bring the copy to what the store has now; raises DirectoryError, and StoppedError once it is to stop."""
         with self._looking:
             self._look()
 
@@ -98,16 +111,24 @@ class Follower:
         reaches the copy once the store is seen again.
         """
         copy, end = self._copy, self._clock() + CATCH_UP_SECONDS
+        why = "somebody else is reading the directory"
         while copy.revision < revision and not self._stopping.is_set():
+            left = end - self._clock()
+            if left <= 0:
+                logger.warning("revision %d is written but not read yet: %s", revision, why)
+                return
+            # Who reads all of it anew takes long.
+            if not self._looking.acquire(timeout=left):
+                continue
             try:
-                with self._looking:
-                    if copy.revision < revision:
-                        self._look()
-            except (DirectoryError, StoppedError) as error:
-                if self._clock() > end:
-                    logger.warning("revision %d is written but not read yet: %s", revision, error)
-                    return
+                if copy.revision < revision:
+                    self._look()
+            # What was written is not to fail for it, whatever it is: the follower meets it as well, and tells.
+            except Exception as error:  # noqa: BLE001 - see above
+                why = error.message if isinstance(error, DirectoryError) else type(error).__name__
                 self._stopping.wait(CATCH_UP_AGAIN_SECONDS)
+            finally:
+                self._looking.release()
 
     def _run(self) -> None:
         watch = open_watch(self._store)
@@ -131,19 +152,23 @@ class Follower:
                 with self._looking:
                     self._look()
                 watch.settle()
+                self.moved()
             else:
                 self._saw(began)
         except DirectoryError as error:
             self._miss(f"{error.message}; {error.help}" if error.help else error.message)
-            return False
         except StoppedError:
             return False
         # It has to live on, whatever it is.
         except Exception as error:
             logger.exception("the directory could not be followed")
             self._miss(type(error).__name__)
-            return False
-        return True
+        else:
+            return True
+        # Its connection may be of no use any more.
+        with contextlib.suppress(Exception):
+            watch.close()
+        return False
 
     def _look(self) -> None:
         """Bring the copy to the newest revision; raises DirectoryError and StoppedError."""
@@ -154,7 +179,10 @@ class Follower:
         except GapError as gap:
             if copy.epoch:
                 logger.warning("reading the whole directory anew: %s", gap)
-            contents = load(self._store, self._assembler)
+            try:
+                contents = load(self._store, self._assembler, self._stopping.is_set)
+            except HaltedError:
+                raise StoppedError("it is to stop") from None
             replaced: list[Contents] = []
             self._deliver(lambda: replaced.append(self._replace(contents, began)))
             _dismantle(replaced.pop())
@@ -180,14 +208,14 @@ class Follower:
     def _saw(self, now: float) -> None:
         self._copy.see(now)
         self.looks["ok"] += 1
-        if self.problem:
-            self.problem = ""
+        if self._problem:
+            self._problem = ""
             logger.info("the directory is seen again, at revision %d", self._copy.revision)
 
     def _miss(self, why: str) -> None:
         self.looks["failed"] += 1
-        if why != self.problem:
-            self.problem = why
+        if why != self._problem:
+            self._problem = why
             logger.error("the directory cannot be seen, and what is known of it is used: %s", why)
 
 
@@ -196,10 +224,14 @@ def on_loop(loop: asyncio.AbstractEventLoop) -> Deliver:
 
     def deliver(work: Callable[[], None]) -> None:
         done = threading.Event()
+        failed: list[BaseException] = []
 
         def run() -> None:
             try:
                 work()
+            # It is raised where it is waited for: what was not taken must not count as seen.
+            except BaseException as error:  # noqa: BLE001 - see above
+                failed.append(error)
             finally:
                 done.set()
 
@@ -210,6 +242,8 @@ def on_loop(loop: asyncio.AbstractEventLoop) -> Deliver:
         while not done.wait(DELIVERY_SECONDS):
             if loop.is_closed() or not loop.is_running():
                 raise StoppedError("the event loop has ended")
+        if failed:
+            raise failed.pop()
 
     return deliver
 

@@ -223,5 +223,5 @@ def check_always_held(who: str, before: Sequence[Period], after: Sequence[Period
                 Fault.PRECONDITION,
                 f"every identity has a role; {quote(who)} would be left without one",
                 "replace its role by another, which takes one step",
-                details={"limit_name": "role_required"},
+                details={"limit_name": "identities.role_required"},
             )

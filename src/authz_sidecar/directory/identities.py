@@ -30,7 +30,7 @@ from authz_sidecar.directory.rows import (
     identity_record,
     select_identities,
 )
-from authz_sidecar.directory.schema import ASSIGNMENTS, FAILURES, GRANTS, IDENTITIES, SHARES
+from authz_sidecar.directory.schema import ASSIGNMENTS, FAILURES, GRANTS, IDEMPOTENCY, IDENTITIES, SHARES
 from authz_sidecar.values.identity import IdentityKind
 
 CHANGEABLE = ("active", "attributes", "description", "flags", "name")
@@ -91,17 +91,21 @@ class IdentityOperations(Operations):
         companies: Collection[str] | None = None,
         kind: IdentityKind | None = None,
         role: str = "",
+        role_companies: Collection[str] | None = None,
         prefix: str = "",
         active: bool | None = None,
         page_size: int = 0,
         page_token: str = "",
     ) -> Page:
         """A page of identities in the order of their ids: those of `company` ("" for those of none), of any of
-        `companies`, of one kind, that hold `role` now, whose id or name begins with `prefix`, and so on.
+        `companies`, of one kind, that hold `role` now (in any of `role_companies`), whose id or name begins with
+        `prefix`, and so on.
 
         Raises DirectoryError(INVALID) for a page size or token that is none.
         """
-        check_filters(company=company, companies=companies, role=role, prefix=prefix.strip())
+        check_filters(
+            company=company, companies=companies, role=role, role_companies=role_companies, prefix=prefix.strip()
+        )
         table = IDENTITIES.c
         query = select_identities()
         if company is not None:
@@ -115,19 +119,19 @@ class IdentityOperations(Operations):
         if role:
             now = self.clock()
             held = ASSIGNMENTS.c
-            query = query.where(
-                select(held.id)
-                .where(
-                    held.identity == table.id,
-                    held.role == role,
-                    or_(held.begins_at.is_(None), held.begins_at <= now),
-                    or_(held.expires_at.is_(None), held.expires_at > now),
-                )
-                .exists()
+            holding = select(held.id).where(
+                held.identity == table.id,
+                held.role == role,
+                or_(held.begins_at.is_(None), held.begins_at <= now),
+                or_(held.expires_at.is_(None), held.expires_at > now),
             )
+            if role_companies is not None:
+                holding = holding.where(held.company.in_(sorted(role_companies)))
+            query = query.where(holding.exists())
         if prefix:
             query = query.where(or_(_begins(table.id, prefix), _begins(table.name, prefix)))
-        asked = [company, sorted(companies) if companies is not None else None, kind, role, prefix, active]
+        bounds = [None if some is None else sorted(some) for some in (companies, role_companies)]
+        asked = [company, *bounds, kind, role, prefix, active]
         with self.reading() as connection:
             return read_page(
                 connection, query, table.id, identity_record, asked=asked, page_size=page_size, page_token=page_token
@@ -187,6 +191,8 @@ class IdentityOperations(Operations):
                 held[table.name] = change.connection.execute(query).scalar_one()
             delete_row(change, IDENTITIES, id)
             change.connection.execute(delete(FAILURES).where(FAILURES.c.subject == f"identity:{id}"))
+            # Whoever is called so later has not asked for these.
+            change.connection.execute(delete(IDEMPOTENCY).where(IDEMPOTENCY.c.actor == id))
             change.touch("identity", id)
             for key in keys:
                 change.touch("key", key)

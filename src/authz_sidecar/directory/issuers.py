@@ -106,6 +106,11 @@ def _check_prefix(value: str) -> str:
             )
     if value.endswith("*"):
         raise _refuse("a prefix cannot end with `*`", "write the beginning of the names alone, such as `acme:`")
+    if value[-1:].isalnum():
+        raise _refuse(
+            f"the prefix {quote(value)} ends with a letter or digit, so that a subject could complete somebody's name",
+            f"end it with another character, such as {quote(value + ':')}",
+        )
     return value
 
 

@@ -3,7 +3,8 @@
 What is checked: the form (`jwt_text`), the issuer to the letter, the key that the token names with the one algorithm
 that this key is for, the signature, then type, audience, times and what the file of issuers requires. A token that
 says who acts on somebody's behalf (`act`, RFC 8693) or that is bound to a key of its holder (`cnf`, RFC 7800) is
-refused: the first would let an identity act for a chain of others, and of the second only half would be proven.
+refused: the first would let an identity act for a chain of others, and of the second only half would be proven. So is
+one that tells of events (`events`, RFC 8417), such as a logout: its subject is whom it is about, not who presents it.
 
 Whatever is wrong is INVALID_CREDENTIAL. Only whoever presents a token that is right but for its age is told so.
 """
@@ -25,11 +26,13 @@ from authz_sidecar.values.identity import ANY, FOREVER, IdentityKind
 from authz_sidecar.values.request import value_problem
 
 MAX_CACHED = 10_000
+# Characters of all tokens that are kept: what is kept of one with very many groups is as large as it is.
+MAX_CACHED_LENGTH = 32 * 1024 * 1024
 MAX_GROUPS = 512
 
 # What stands for everybody, and for the sidecar itself in the audit.
 _KEPT = frozenset((ANY, SIDECAR))
-_REFUSED_CLAIMS = frozenset(("act", "cnf"))
+_REFUSED_CLAIMS = frozenset(("act", "cnf", "events"))
 
 
 class JwtIdentity(msgspec.Struct, frozen=True):
@@ -56,6 +59,7 @@ class _Verified(msgspec.Struct):
     found: JwtIdentity
     keys: KeySet
     source: KeySource
+    length: int
 
 
 class JwtVerifier:
@@ -68,7 +72,9 @@ class JwtVerifier:
         self._sources = dict(sources)
         self._most = most_cached
         self._verified: dict[bytes, _Verified] = {}
+        # Sign-ins verify in threads of their own: whatever changes what is kept holds this.
         self._lock = threading.Lock()
+        self._length = 0
         # INVARIANT prefixes-apart: what begins like this is an identity of that issuer alone.
         self._prefixes = tuple(one.issuer.prefix for one in sources.values() if one.issuer.prefix)
 
@@ -86,7 +92,7 @@ class JwtVerifier:
         if kept is not None:
             if kept.source.keys is kept.keys and now < kept.found.expires:
                 return kept.found
-            self._verified.pop(digest, None)
+            self._forget(digest)
         text = read_jwt(token)
         if text is None:
             return Reason.INVALID_CREDENTIAL
@@ -103,11 +109,23 @@ class JwtVerifier:
             return Reason.INVALID_CREDENTIAL
         found = self._judge(source.issuer, text, now)
         if isinstance(found, JwtIdentity):
-            with self._lock:
-                while len(self._verified) >= self._most:
-                    self._verified.pop(next(iter(self._verified)), None)
-                self._verified[digest] = _Verified(found, keys, source)
+            self._keep(digest, _Verified(found, keys, source, len(token)))
         return found
+
+    def _keep(self, digest: bytes, verified: _Verified) -> None:
+        with self._lock:
+            # Another thread may have verified the same token meanwhile.
+            before = self._verified.pop(digest, None)
+            self._verified[digest] = verified
+            self._length += verified.length - (0 if before is None else before.length)
+            while len(self._verified) > self._most or self._length > MAX_CACHED_LENGTH:
+                self._length -= self._verified.pop(next(iter(self._verified))).length
+
+    def _forget(self, digest: bytes) -> None:
+        with self._lock:
+            gone = self._verified.pop(digest, None)
+            if gone is not None:
+                self._length -= gone.length
 
     def _judge(self, issuer: Issuer, text: JwtText, now: float) -> JwtIdentity | Reason:
         """What a token with the right signature is worth."""
@@ -126,7 +144,17 @@ class JwtVerifier:
 
     def _identity(self, issuer: Issuer, claims: Mapping[str, Any], expires: float) -> JwtIdentity | None:
         where = issuer.claims
-        subject = claim_at(claims, where.subject)
+        try:
+            subject, said, listed_groups = (
+                None if path is None else claim_at(claims, path)
+                for path in (where.subject, where.company, where.groups)
+            )
+            attributes = {
+                name: value for name, path in where.attributes.items() if (value := claim_at(claims, path)) is not None
+            }
+            kind = _kind(issuer, claims)
+        except ValueError:
+            return None
         if not isinstance(subject, str) or not subject:
             return None
         id = (issuer.prefix or "") + subject
@@ -136,26 +164,25 @@ class JwtVerifier:
             return None
         company: str | None = issuer.company or None
         if where.company is not None:
-            said = claim_at(claims, where.company)
             # A token without the claim is one of the platform; one that says what is no name is not.
             company = "" if said is None else said
         if company is not None and not (_is_company(company) and issuer.speaks_of(company)):
             return None
-        groups = _groups(None if where.groups is None else claim_at(claims, where.groups))
+        groups = _groups(listed_groups)
         if groups is None:
             return None
-        attributes = {
-            name: value for name, path in where.attributes.items() if (value := claim_at(claims, path)) is not None
-        }
-        return JwtIdentity(issuer, id, _kind(issuer, claims), company, groups, attributes, expires)
+        return JwtIdentity(issuer, id, kind, company, groups, attributes, expires)
 
 
 def claim_at(claims: Mapping[str, Any], path: list[str]) -> Any:
-    """The claim that the names of `path` lead to; None where there is none."""
+    """The claim that the names of `path` lead to; None where there is none. Raises ValueError where something else
+    stands on the way than claims: it may say what we do not read, as that the token is one of a company."""
     found: Any = claims
     for name in path:
-        if not isinstance(found, dict):
+        if found is None:
             return None
+        if not isinstance(found, dict):
+            raise ValueError(name)
         found = found.get(name)
     return found
 

@@ -5,11 +5,13 @@ The directory says what an identity is; the token adds the roles that its groups
 """
 
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from typing import Protocol
 
 import msgspec
 
 from authz_sidecar.directory.jwt import JwtIdentity, JwtVerifier
+from authz_sidecar.directory.role_changes import kind_rules
 from authz_sidecar.values import Reason
 from authz_sidecar.values.directory_rules import DirectoryRules
 from authz_sidecar.values.identity import (
@@ -72,7 +74,7 @@ def group_roles(found: JwtIdentity, rules: DirectoryRules) -> Holdings:
     names groups in one company must not reach into another by the name of a group.
     """
     issuer = found.issuer
-    if not found.groups or not issuer.roles:
+    if not found.groups or not issuer.roles or not kind_rules(rules, found.kind).roles:
         return ()
     groups = frozenset(found.groups)
     held: set[tuple[str, str]] = set()
@@ -98,7 +100,7 @@ def jwt_identity(
 
     The default role is held until another one is granted, by a group too. A role that stands alone and was assigned is
     held without those of the groups: who was suspended stays so. Where the roles of the groups would be more than the
-    bundle lets one identity hold, none of them is given.
+    bundle lets one identity hold, none of them is given, or not while another one is held for a time.
     """
     known = None if copy is None else copy.identity(found.id)
     if known is None:
@@ -111,8 +113,14 @@ def jwt_identity(
     roles, timed = known.roles, known.timed
     if extra and not _stands_alone(roles, rules):
         together = role_sets.union(roles, extra, rules.default_role if roles.by_default else "")
-        alone = [one for one in timed if not one.by_default and rules.sole((one.role,))]
-        if not _is_within(together, rules):
+        held = _pairs(together)
+        alone = [
+            one
+            for one in timed
+            if not one.by_default
+            and (rules.sole((one.role,)) or not _is_within(held | {(one.role, one.company)}, rules))
+        ]
+        if not _is_within(held, rules):
             pass
         elif alone:
             free = [*_outside(alone)]
@@ -149,22 +157,29 @@ def _unknown(
     company = found.company
     if company is None and not found.issuer.speaks_of(PLATFORM):
         return Reason.INVALID_CREDENTIAL
-    # Where not every company is held, somebody who is not here may be switched off elsewhere.
-    if copy is not None and copy.companies is not None and not (company and copy.holds(company)):
+    # Where not every company is held, somebody who is not here may be switched off elsewhere: but for those whose
+    # issuer has one company, which is held.
+    if copy is not None and copy.companies is not None:
+        only = found.issuer.company
+        if not only or not copy.holds(only):
+            return Reason.INVALID_CREDENTIAL
+    # In a plain Casbin bundle roles and subjects are names of one kind: who is called like a role has its rights.
+    if rules.form == "casbin" and found.id in rules.roles:
         return Reason.INVALID_CREDENTIAL
     extra = group_roles(found, rules)
-    roles = role_sets.union(NO_ROLES, extra, "") if extra else NO_ROLES
-    if not _is_within(roles, rules):
-        roles = NO_ROLES
+    roles = role_sets.union(NO_ROLES, extra, "") if extra and _is_within({*extra}, rules) else NO_ROLES
     return Identity(found.id, found.kind, company or PLATFORM, roles=roles, attributes=found.attributes)
 
 
-def _is_within(roles: RoleSet, rules: DirectoryRules) -> bool:
-    """Whether roles keep the numbers that the bundle sets for one identity."""
-    names = {role for held in roles.by_company.values() for role in held}
-    if rules.roles_per_identity and len(names) > rules.roles_per_identity:
+def _pairs(roles: RoleSet) -> set[tuple[str, str]]:
+    return {(role, company) for company, held in roles.by_company.items() for role in held}
+
+
+def _is_within(held: AbstractSet[tuple[str, str]], rules: DirectoryRules) -> bool:
+    """Whether roles, each with its company, keep the numbers that the bundle sets for one identity."""
+    if rules.roles_per_identity and len(held) > rules.roles_per_identity:
         return False
-    companies = [company for company in roles.by_company if company]
+    companies = {company for _, company in held if company}
     return not rules.companies_per_identity or len(companies) <= rules.companies_per_identity
 
 

@@ -22,6 +22,7 @@ MAX_HEADERS = 32
 MAX_CLAIMS = 256
 MAX_VALUES = 2048
 MAX_KID = 256
+MAX_DIGITS = 20
 # Seconds since 1970; later ones are no times.
 MAX_TIME = 1e12
 
@@ -79,7 +80,9 @@ def _is_kid(kid: Any) -> bool:
 
 def _mapping(data: bytes) -> dict[str, Any]:
     text = data.decode("utf-8")
-    found = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number, parse_float=_finite)
+    found = json.loads(
+        text, object_pairs_hook=_unique, parse_constant=_no_number, parse_float=_finite, parse_int=_whole
+    )
     if not isinstance(found, dict):
         raise ValueError("no mapping")
     if "\\u" in text:
@@ -97,6 +100,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_number(name: str) -> float:
     raise ValueError(name)
+
+
+def _whole(text: str) -> int:
+    # 64 bits, as nearly every reader has them.
+    if len(text) > MAX_DIGITS:
+        raise ValueError(text)
+    return int(text)
 
 
 def _finite(text: str) -> float:

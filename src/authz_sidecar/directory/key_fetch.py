@@ -95,9 +95,9 @@ def _ask(where: SplitResult, tag: str, ends: float, context: ssl.SSLContext | No
 def _connected(where: SplitResult, ends: float, context: ssl.SSLContext | None) -> Iterator[http.client.HTTPConnection]:
     """A connection that is cut off when the time is over."""
     _scheme, host, port = _origin(where)
-    left = max(ends - time.monotonic(), 0.001)
     connection = http.client.HTTPConnection(host, port)
-    plain = socket.create_connection((host, port), timeout=left)
+    plain = _connect(host, port, ends)
+    left = _left(ends)
     open_socket: socket.socket = plain
     if where.scheme == "https":
         try:
@@ -121,6 +121,26 @@ def _connected(where: SplitResult, ends: float, context: ssl.SSLContext | None) 
         timer.cancel()
         open_socket.close()
         connection.close()
+
+
+def _connect(host: str, port: int, ends: float) -> socket.socket:
+    """A connection to the first address of a host that takes one, in the time that there is for all of them."""
+    failed: OSError = OSError("it has no address")
+    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        made = socket.socket(family, kind, protocol)
+        try:
+            made.settimeout(_left(ends))
+            made.connect(address)
+        except OSError as error:
+            made.close()
+            failed = error
+        else:
+            return made
+    raise failed
+
+
+def _left(ends: float) -> float:
+    return max(ends - time.monotonic(), 0.001)
 
 
 def _cut(open_socket: socket.socket) -> None:

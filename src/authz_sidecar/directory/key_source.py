@@ -113,9 +113,11 @@ class KeySource:
             with self._ended:
                 self._fetches += 1
                 self._ended.notify_all()
+            due = time.monotonic() + pause
             if self._unknown.wait(pause):
-                # INVARIANT unknown-keys-are-limited: two fetches are never closer, whatever tokens come.
-                self._stopped.wait(max(begun + self._pace.unknown_seconds - time.monotonic(), 0.0))
+                # INVARIANT unknown-keys-are-limited: tokens make two fetches no closer than this, and delay none.
+                earliest = min(begun + self._pace.unknown_seconds, due)
+                self._stopped.wait(max(earliest - time.monotonic(), 0.0))
 
     def _look(self) -> float:
         """Fetch once; how many seconds until the next time."""

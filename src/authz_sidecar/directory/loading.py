@@ -45,8 +45,13 @@ class GapError(Exception):
     """What changed since a revision cannot be told: all has to be read. The message says why."""
 
 
-def load(store: Store, assembler: Assembler) -> Contents:
-    """All of the directory at its newest revision; raises DirectoryError.
+class HaltedError(Exception):
+    """What is being read is wanted no more."""
+
+
+def load(store: Store, assembler: Assembler, halted: Callable[[], bool] = lambda: False) -> Contents:
+    """All of the directory at its newest revision; raises DirectoryError, and HaltedError once `halted` says so, which
+    is asked a few times a second.
 
     Python's searches for garbage are held off meanwhile, and what was read is put out of their sight.
     """
@@ -57,10 +62,13 @@ def load(store: Store, assembler: Assembler) -> Contents:
             connection.execute(text("SET LOCAL statement_timeout = 0"))
         contents = Contents(state.epoch, state.revision)
         identities = contents.identities
-        for identity in _all_identities(connection, assembler):
-            identities[identity.id] = identity
-        contents.keys = _keys(_rows(connection, KEYS, _KEY_COLUMNS), identities.get)
-        contents.tokens = _tokens(_rows(connection, TOKENS, _TOKEN_COLUMNS), identities.get)
+        for id, identity in _all_identities(connection, assembler, halted):
+            if identity is None:
+                contents.elsewhere.add(id)
+            else:
+                identities[id] = identity
+        contents.keys = _keys(_rows(connection, KEYS, _KEY_COLUMNS, halted), identities.get)
+        contents.tokens = _tokens(_rows(connection, TOKENS, _TOKEN_COLUMNS, halted), identities.get)
     return contents
 
 
@@ -107,6 +115,7 @@ def changes_since(store: Store, copy: DirectoryCopy, assembler: Assembler) -> Ch
             _with_gone(touched["key"], _keys(_by_id(connection, KEYS, _KEY_COLUMNS, touched["key"]), owner)),
             _with_gone(touched["token"], _tokens(_by_id(connection, TOKENS, _TOKEN_COLUMNS, touched["token"]), owner)),
             made_at,
+            frozenset([id for id, identity in identities.items() if identity is None]),
         )
 
 
@@ -123,8 +132,9 @@ def _follow_credentials(
             touched[kind].update(connection.execute(select(table.c.id).where(table.c.identity == id)).scalars())
 
 
-def _identities(connection: Connection, ids: set[str], assembler: Assembler) -> dict[str, Identity]:
-    found: dict[str, Identity] = {}
+def _identities(connection: Connection, ids: set[str], assembler: Assembler) -> dict[str, Identity | None]:
+    """Those that there are; None for what is not held here."""
+    found: dict[str, Identity | None] = {}
     for some in _some(ids):
         rows = connection.execute(
             select(*(IDENTITIES.c[name] for name in IDENTITY_COLUMNS)).where(IDENTITIES.c.id.in_(some))
@@ -134,9 +144,7 @@ def _identities(connection: Connection, ids: set[str], assembler: Assembler) -> 
         shares = _belonging(connection, SHARES, SHARE_COLUMNS, some)
         for row in rows:
             id = row[0]
-            identity = assembler.identity(row, assignments.get(id, ()), grants.get(id, ()), shares.get(id, ()))
-            if identity is not None:
-                found[id] = identity
+            found[id] = assembler.identity(row, assignments.get(id, ()), grants.get(id, ()), shares.get(id, ()))
     return found
 
 
@@ -177,16 +185,17 @@ def _by_id(connection: Connection, table: Table, columns: Sequence[str], ids: se
         yield from connection.execute(select(*(table.c[name] for name in columns)).where(table.c.id.in_(some)))
 
 
-def _all_identities(connection: Connection, assembler: Assembler) -> Iterator[Identity]:
-    """All identities, joined with what belongs to them: each table is read once, in the order of identities."""
-    assignments = _Groups(_rows(connection, ASSIGNMENTS, ASSIGNMENT_COLUMNS, ordered=True))
-    grants = _Groups(_rows(connection, GRANTS, GRANT_COLUMNS, ordered=True))
-    shares = _Groups(_rows(connection, SHARES, SHARE_COLUMNS, ordered=True))
-    for row in _rows(connection, IDENTITIES, IDENTITY_COLUMNS, ordered=True):
+def _all_identities(
+    connection: Connection, assembler: Assembler, halted: Callable[[], bool]
+) -> Iterator[tuple[str, Identity | None]]:
+    """All ids and identities (None for those that are not held here), joined with what belongs to them: each table is
+    read once, in the order of identities."""
+    assignments = _Groups(_rows(connection, ASSIGNMENTS, ASSIGNMENT_COLUMNS, halted, ordered=True))
+    grants = _Groups(_rows(connection, GRANTS, GRANT_COLUMNS, halted, ordered=True))
+    shares = _Groups(_rows(connection, SHARES, SHARE_COLUMNS, halted, ordered=True))
+    for row in _rows(connection, IDENTITIES, IDENTITY_COLUMNS, halted, ordered=True):
         id = row[0]
-        identity = assembler.identity(row, assignments.of(id), grants.of(id), shares.of(id))
-        if identity is not None:
-            yield identity
+        yield id, assembler.identity(row, assignments.of(id), grants.of(id), shares.of(id))
 
 
 class _Groups:
@@ -212,7 +221,9 @@ class _Groups:
         self._id, self._rows = next(self._groups, (None, ()))
 
 
-def _rows(connection: Connection, table: Table, columns: Sequence[str], *, ordered: bool = False) -> Iterator[Row]:
+def _rows(
+    connection: Connection, table: Table, columns: Sequence[str], halted: Callable[[], bool], *, ordered: bool = False
+) -> Iterator[Row]:
     """The rows of a table as the driver gives them, a portion at a time; `ordered` by the first column as Python orders
     texts."""
     postgresql = connection.dialect.name == POSTGRESQL
@@ -226,6 +237,8 @@ def _rows(connection: Connection, table: Table, columns: Sequence[str], *, order
     with closing(cursor):
         cursor.execute(query)
         for portion in count(1):
+            if halted():
+                raise HaltedError
             rows = cursor.fetchmany(FETCHED_ROWS)
             if not rows:
                 return

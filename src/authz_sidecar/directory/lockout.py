@@ -1,8 +1,12 @@
 """Failed sign-ins: how many, and who has to wait for how long because of them.
 
 After a number of failures in a row an identity is locked for a minute, and for twice as long after each further one, up
-to an hour. An address, behind which there may be many people, has more of them. Attempts during a lock do not count, so
-nobody can keep somebody else out by going on for ever. A day without failures, or a right password, forgets them.
+to an hour. Attempts during a lock do not count, so going on does not make it longer; but who comes back after each one
+keeps somebody out of passwords, though not of keys, tokens and JWTs. A day without failures, or a right password,
+forgets them.
+
+An address, behind which there may be many people, has more of them, and one is forgotten every ten minutes: people who
+mistype now and then lock nobody out, and who tries passwords gets no further than that.
 
 All of it is in the table `failures`, so that every sidecar counts the same and a restart forgets nothing.
 """
@@ -22,15 +26,17 @@ _IPV6_NETWORK = 64
 
 
 class Patience(NamedTuple):
-    """How many failures are free, and how long the locks after them are (seconds)."""
+    """How many failures are free, how long the locks after them are, and after how long each one is forgotten (0: not
+    before all are); in seconds."""
 
     free: int
     first: float = 60.0
     most: float = 3600.0
+    forgets: float = 0.0
 
 
 IDENTITY = Patience(5)
-ADDRESS = Patience(20)
+ADDRESS = Patience(20, forgets=600.0)
 
 
 class Counted(NamedTuple):
@@ -82,15 +88,22 @@ def note_failure(connection: Connection, counted: Counted, now: float) -> float:
     row = connection.execute(
         select(FAILURES.c.failures, FAILURES.c.failed_at).where(FAILURES.c.subject == counted.subject)
     ).one_or_none()
-    failures = 1 if row is None or now - row.failed_at > DAY else row.failures + 1
     patience = counted.patience
+    failures, since = 1, now
+    if row is not None and now - row.failed_at <= DAY:
+        failures = row.failures + 1
+        if patience.forgets and now >= row.failed_at:
+            gone = min(int((now - row.failed_at) // patience.forgets), row.failures)
+            failures -= gone
+            # The part of a time after which one more is forgotten is not lost.
+            since = now if gone == row.failures else row.failed_at + gone * patience.forgets
     # An exponent beyond which it would be the longest lock anyway.
     seconds = (
         min(patience.first * 2 ** min(failures - patience.free, 30), patience.most)
         if failures >= patience.free
         else 0.0
     )
-    values = {"failures": failures, "failed_at": now, "locked_until": now + seconds if seconds else 0.0}
+    values = {"failures": failures, "failed_at": since, "locked_until": now + seconds if seconds else 0.0}
     if row is None:
         _make_room(connection, now)
         connection.execute(insert(FAILURES).values(subject=counted.subject, **values))

@@ -50,8 +50,10 @@ from authz_sidecar.values.identity import IdentityKind
 
 
 def fold_name(name: str) -> str:
-    """A name as it is compared where names are unique: without regard to case and to how its letters are composed."""
-    return unicodedata.normalize("NFKC", name).casefold()
+    """A name as it is compared where names are unique: without regard to case, to how its letters are composed, to the
+    width of spaces, and to characters that nobody sees."""
+    seen = "".join(letter for letter in unicodedata.normalize("NFKC", name) if unicodedata.category(letter) != "Cf")
+    return " ".join(seen.casefold().split())
 
 
 def check_identity(rules: DirectoryRules, record: IdentityRecord) -> None:
@@ -75,7 +77,7 @@ def check_name(rules: DirectoryRules, kind: IdentityKind, name: str) -> None:
             f"names of {kind_words(kind)} have at most {counted(most.name_length, 'character')}; this one has"
             f" {len(name):,}",
             "shorten it",
-            limit_name=f"{kind_words(kind).replace(' ', '_')}.name_length",
+            limit_name=f"identities.{kind_words(kind).replace(' ', '_')}.name_length",
             limit=str(most.name_length),
         )
     check_text(name, "identity.name", "the name", NAME_BYTES)
@@ -209,7 +211,7 @@ class Newcomers:
                 f"delete one, or raise `identities.{nouns.replace(' ', '_')}.max` in the manifest",
                 violations=[Violation("identity.company", "has as many as it may have")],
                 details={
-                    "limit_name": f"{nouns.replace(' ', '_')}.max",
+                    "limit_name": f"identities.{nouns.replace(' ', '_')}.max",
                     "limit": str(most),
                     "count": str(self._counts[place]),
                 },

@@ -75,6 +75,8 @@ class Operations:
             with self.store.change(actor, self.clock()) as change:
                 given.append(work(change))
                 if dry_run:
+                    # What the audit cannot keep is seen as well.
+                    change.finish()
                     raise _DryRunError
         except _DryRunError:
             return given[0], change.state.revision

@@ -54,14 +54,17 @@ def diff_versions(order: DiffOrder, repository: Repository, folder: str) -> Diff
         kinds=kinds,
         notes=notes,
     )
-    text = access_json(report)
+    report_json = access_json(report)
     lines = ["".join(part if isinstance(part, str) else part[0] for part in line) for line in access_text(report)]
+    report_text = "".join(f"{line.rstrip()}\n" for line in lines)
+    # What is too long for a message is not read by the server at all.
+    fits = max(len(report_json.encode()), len(report_text.encode())) <= order.most_bytes
     return Difference(
         versions[0],
         versions[1],
         not report.unchanged,
-        text if len(text.encode()) <= order.most_bytes else None,
-        "".join(f"{line.rstrip()}\n" for line in lines),
+        report_json if fits else None,
+        report_text if fits else "",
     )
 
 

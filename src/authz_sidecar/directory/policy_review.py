@@ -33,7 +33,7 @@ class VersionsOrder(msgspec.Struct, frozen=True, tag="versions"):
 
 class DiffOrder(msgspec.Struct, frozen=True, tag="diff"):
     """Compare two revisions; "" is what is served, which is the version `served`. `store` is the URL of the directory
-    whose identities count. The report may have `most_bytes` as JSON."""
+    whose identities count. The report may have `most_bytes` as JSON, and as text."""
 
     place: PolicyPlace
     served: str
@@ -65,7 +65,8 @@ class Versions(msgspec.Struct, frozen=True, tag="versions"):
 
 
 class Difference(msgspec.Struct, frozen=True, tag="diff"):
-    """What differs between the versions `base` and `head`; `json` is None where it is too long."""
+    """What differs between the versions `base` and `head`; `json` is None where the report is too
+    long, and `text` empty."""
 
     base: str
     head: str

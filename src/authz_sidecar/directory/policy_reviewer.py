@@ -28,6 +28,7 @@ from authz_sidecar.values.lineage import is_commit
 JUSTIFICATION = "justification"
 # Beside checks there is time.
 NICENESS = 10
+OOM_SCORE, MOST_OOM_SCORE = Path("/proc/self/oom_score_adj"), "1000"
 
 
 def list_versions(order: VersionsOrder) -> Versions:
@@ -111,6 +112,9 @@ def _diff(order: DiffOrder) -> Answer:
 def main() -> None:
     """The process."""
     os.nice(NICENESS)
+    # Where memory runs out, the comparison ends and not the server. Other systems than Linux have no such file.
+    with contextlib.suppress(OSError):
+        OOM_SCORE.write_text(MOST_OOM_SCORE)
     order: Order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
     sys.stdout.buffer.write(msgspec.json.encode(answer(order)))
 

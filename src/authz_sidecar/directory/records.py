@@ -33,7 +33,8 @@ class Actor(msgspec.Struct, frozen=True):
     """Who does something: an identity's id, or `operator:NAME` for somebody at the store itself.
 
     `on_behalf_of` is whom it acts for ("" for itself), `credential` the credential without its secret (`key:ID`),
-    `address` where the call came from, `call` the caller's name of the call.
+    `address` where the call came from, `call` the caller's name of the call. `seen` is an identity and a revision where
+    what the actor was let do rests on that identity as it was then: no change is made where it has changed since.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Actor(msgspec.Struct, frozen=True):
     credential: str = ""
     address: str = ""
     call: str = ""
+    seen: tuple[str, int] | None = None
 
 
 class IdentityRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,6 +25,8 @@ MAX_BYTES = 256
 
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _TEXT = re.compile(r"((az[kt])_([0-9A-Za-z]{16})_([0-9A-Za-z]{43}))_([0-9A-Za-z]{6})")
+# With some of a secret behind it, also where the rest is cut off or mistyped.
+_PART = re.compile(r"az[kt]_([0-9A-Za-z]{16})_[0-9A-Za-z]")
 _PAIRS = [first + second for first in _DIGITS for second in _DIGITS]
 
 
@@ -79,6 +81,12 @@ def parse(text: str) -> ParsedSecret | None:
         return None
     begins, prefix, id, secret, last = found.groups()
     return ParsedSecret(_KINDS[prefix], id, secret) if checksum(begins) == last else None
+
+
+def find_id(text: str) -> str:
+    """The id of a credential that stands in a text, whole or in part, where none should; "" if none does."""
+    found = _PART.search(text)
+    return "" if found is None else found[1]
 
 
 def hash_secret(secret: str) -> bytes:

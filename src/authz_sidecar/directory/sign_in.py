@@ -7,6 +7,7 @@ it is answered; in the audit, and only there, a failure has its cause. A name th
 people type their password there.
 """
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -120,7 +121,6 @@ class SignInAdministration(TokenAdministration):
                 select(PASSWORDS.c.hash).where(PASSWORDS.c.identity == named)
             ).scalar_one_or_none()
         right = self._passwords.is_right(password, stored)
-        better = self._passwords.hash(password) if right and self._passwords.is_outdated(stored) else None
         made = create_secret(SecretKind.TOKEN)
 
         def work(change: Change) -> TokenRecord | str:
@@ -131,18 +131,29 @@ class SignInAdministration(TokenAdministration):
             if owner is None or problem:
                 return self._refuse(change, owner, problem, None if problem == INACTIVE else counted, from_address)
             lockout.forget_failures(change.connection, counted)
-            if better is not None:
-                change.connection.execute(
-                    update(PASSWORDS)
-                    .where(PASSWORDS.c.identity == owner.id, PASSWORDS.c.hash == stored)
-                    .values(hash=better)
-                )
             return self._sign_in(change, owner, made)
 
         outcome, revision = self.perform(actor, work)
         if isinstance(outcome, str):
             raise _refusal(outcome)
+        # Not before: what takes longer for a right password would tell that it is right during a lock, too.
+        if stored is not None and self._passwords.is_outdated(stored):
+            self._renew_hash(actor, identity, password, stored)
         return Changed(Issued(record=outcome, secret=made.text), revision)
+
+    def _renew_hash(self, actor: Actor, identity: str, password: str, stored: str) -> None:
+        """Hash a right password as it is done today; where that cannot be now, at another sign-in."""
+        with contextlib.suppress(DirectoryError):
+            better = self._passwords.hash(password)
+
+            def work(change: Change) -> None:
+                change.connection.execute(
+                    update(PASSWORDS)
+                    .where(PASSWORDS.c.identity == identity, PASSWORDS.c.hash == stored)
+                    .values(hash=better)
+                )
+
+            self.perform(actor, work)
 
     def sign_in_jwt(self, actor: Actor, jwt: str, address: str = "") -> Changed:
         """Trade a JWT of an identity provider for an access token: `Changed.record` is an `Issued`.

@@ -61,12 +61,7 @@ class Store:
             if migrate:
                 migration.bring_forward(engine, place.shown)
             with told(place.shown), engine.connect() as connection:
-                if migration.check_schema(connection, place.shown) < migration.SCHEMA:
-                    raise DirectoryError(
-                        Fault.PRECONDITION,
-                        f"the store `{place.shown}` does not have the tables of this release",
-                        "bring it forward: `authz-sidecar directory migrate`",
-                    )
+                _require_tables(connection, place.shown)
                 read_state(connection, place.shown)
             return cls(place, engine)
         except BaseException:
@@ -104,15 +99,29 @@ class Store:
                 "try again; a create under an idempotency key does not happen twice",
                 retry_after=1.0,
             )
+        committing = False
         try:
             with told(self.shown), self.engine.connect() as connection:
                 if self.dialect == SQLITE:
                     connection.execution_options(**{sqlite_file.IMMEDIATE: True})
-                # Each statement reads what was committed before it, and `state` is held: what is read stays so.
+                else:
+                    # Each statement reads what was committed before it, whatever the database's default is, and `state`
+                    # is held: what is read stays so.
+                    connection.execution_options(isolation_level="READ COMMITTED")
                 with connection.begin():
                     change = Change(connection, self.shown, actor, now)
                     yield change
                     change.finish()
+                    committing = True
+        except DirectoryError as error:
+            if not committing or self.dialect == SQLITE:
+                raise
+            raise DirectoryError(
+                Fault.UNAVAILABLE,
+                f"the store `{self.shown}` was lost while the change was committed: it may have been made",
+                "repeat a create under its idempotency key; read what else was to change",
+                retry_after=1.0,
+            ) from error
         finally:
             self._changing.release()
 
@@ -132,8 +141,18 @@ class Store:
                 sqlite_file.check_header(self.path, self.shown)
                 self.engine.dispose()
                 with told(self.shown), self.engine.connect() as connection:
-                    migration.check_schema(connection, self.shown)
+                    _require_tables(connection, self.shown)
                 self._file = found
+
+
+def _require_tables(connection: Connection, shown: str) -> None:
+    """Refuse a store that has not, or no longer, the tables of this release. Raises DirectoryError."""
+    if migration.check_schema(connection, shown) < migration.SCHEMA:
+        raise DirectoryError(
+            Fault.PRECONDITION,
+            f"the store `{shown}` does not have the tables of this release",
+            "bring it forward: `authz-sidecar directory migrate`",
+        )
 
 
 def _open_engine(place: Place, *, make: bool, check: bool) -> Engine:

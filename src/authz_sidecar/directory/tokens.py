@@ -3,7 +3,7 @@
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, delete, insert, or_, select, update
 
 from authz_sidecar.bundle.wording import quote
 from authz_sidecar.directory.change import Change
@@ -14,7 +14,7 @@ from authz_sidecar.directory.records import Actor, IdentityRecord, Issued, Page,
 from authz_sidecar.directory.role_changes import kind_rules
 from authz_sidecar.directory.rows import audited, find_identity
 from authz_sidecar.directory.schema import ASSIGNMENTS, TOKENS
-from authz_sidecar.directory.secrets import NewSecret, SecretKind, create_secret, parse
+from authz_sidecar.directory.secrets import NewSecret, SecretKind, create_secret, find_id
 from authz_sidecar.values.directory_rules import DAY, TokenRules
 
 OBJECT_TYPE = "sidecar.token"
@@ -105,9 +105,9 @@ class TokenAdministration(Operations):
 
         def work(change: Change) -> int:
             find_identity(change.connection, identity)
-            live = _live_tokens(change, identity)
-            self._revoke(change, identity, live, justification)
-            return len(live)
+            ending = _extendable_tokens(change, identity)
+            self._revoke(change, identity, ending, justification)
+            return sum(token.expires_at > change.now for token in ending)
 
         count, revision = self.perform(actor, work, dry_run=dry_run)
         return Changed(count, revision)
@@ -143,7 +143,7 @@ class TokenAdministration(Operations):
 
     def end_own_tokens(self, change: Change, identity: str) -> int:
         """End the tokens that an identity got for itself, as by signing in; gives how many."""
-        own = [token for token in _live_tokens(change, identity) if token.created_by == identity]
+        own = [token for token in _extendable_tokens(change, identity) if token.created_by == identity]
         self._revoke(change, identity, own, "")
         return len(own)
 
@@ -194,10 +194,10 @@ def _record(row: Row[Any]) -> TokenRecord:
 
 def check_is_id(id: str) -> None:
     """Refuse a whole credential where its id is asked, without saying it again. Raises DirectoryError(INVALID)."""
-    parsed = parse(id)
-    if parsed is not None:
+    found = find_id(id)
+    if found:
         raise invalid(
-            "id", "a whole credential is given where its id is asked", f"give `{parsed.id}`, and keep the rest secret"
+            "id", "a whole credential is given where its id is asked", f"give `{found}`, and keep the rest secret"
         )
 
 
@@ -211,9 +211,19 @@ def _read_token(connection: Any, id: str) -> TokenRecord:
 
 
 def _live_tokens(change: Change, identity: str) -> list[TokenRecord]:
+    return _tokens(change, identity, TOKENS.c.expires_at > change.now)
+
+
+def _extendable_tokens(change: Change, identity: str) -> list[TokenRecord]:
+    """The tokens that hold, or may hold in a sidecar that has extended them and has not written that yet."""
+    extended = and_(TOKENS.c.sliding_seconds > 0, or_(TOKENS.c.ends_at.is_(None), TOKENS.c.ends_at > change.now))
+    return _tokens(change, identity, or_(TOKENS.c.expires_at > change.now, extended))
+
+
+def _tokens(change: Change, identity: str, which: ColumnElement[bool]) -> list[TokenRecord]:
     rows = change.connection.execute(
         select(*_COLUMNS)
-        .where(TOKENS.c.identity == identity, TOKENS.c.revoked_at.is_(None), TOKENS.c.expires_at > change.now)
+        .where(TOKENS.c.identity == identity, TOKENS.c.revoked_at.is_(None), which)
         .order_by(TOKENS.c.id)
     )
     return [_record(row) for row in rows]

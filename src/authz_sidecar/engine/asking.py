@@ -1,22 +1,17 @@
 """For whom a request is decided where there is a directory, and the decision for them."""
 
-from collections.abc import Sequence
-
 import msgspec
 
 from authz_sidecar.decide.clauses import kind_of, simplify
 from authz_sidecar.decide.decider import Decider
-from authz_sidecar.decide.impersonation import as_caller, decide_for, may_be_impersonated
+from authz_sidecar.decide.impersonation import decide_for, filter_for
 from authz_sidecar.engine.counts import AUTHENTICATED, Counts
 from authz_sidecar.engine.directory import CredentialReader, DirectoryView
 from authz_sidecar.values import Decision, Explanation, Reason, Request
-from authz_sidecar.values.filter import Clause, FilterRequest, ObjectFilter, no_objects
-from authz_sidecar.values.identity import PLATFORM, Authenticated, Identity, IdentityKind
+from authz_sidecar.values.filter import FilterRequest, ObjectFilter, no_objects
+from authz_sidecar.values.identity import PLATFORM, Authenticated, Identity
 from authz_sidecar.values.texts import values_of
 
-IMPERSONATION = "whether one may act for the other there is decided for each object"
-# Pairs of clauses beyond which two filters are not made one.
-MAX_PAIRS = 1000
 _NO_POLICY = Decision(False, Reason.NO_POLICY)
 
 
@@ -53,28 +48,45 @@ class Identities:
         Exactly one of `subject` and `credential` is set.
         """
         directory = self.directory
-        away = company is not None and not directory.holds(company)
-        denied = Reason.COMPANY_NOT_HELD if away else None
         revision = directory.revision
+        denied = None
+        if directory.companies is not None and not (company is None or directory.holds(company)):
+            denied = Reason.COMPANY_NOT_HELD
         if not credential and not on_behalf_of:
-            return Asker(subject, directory.identity(subject), revision, denied)
+            identity = directory.identity(subject)
+            if identity is None and directory.is_elsewhere(subject):
+                # What is not held of it, such as that it is switched off, might deny.
+                denied = Reason.COMPANY_NOT_HELD
+            return Asker(subject, identity, revision, denied)
         name = ""
         if credential:
             found = self.authenticate(credential, time)
             if isinstance(found, Reason):
                 return Asker("", None, revision, found, named=True)
-            identity: Identity | None = found.identity
+            identity = found.identity
             subject, name = found.identity.id, found.credential
         else:
             identity = directory.identity(subject)
         if not on_behalf_of:
             return Asker(subject, identity, revision, denied, True, name)
         user = directory.identity(on_behalf_of)
+        if (user is None and directory.is_elsewhere(on_behalf_of)) or (
+            identity is None and directory.is_elsewhere(subject)
+        ):
+            denied = Reason.COMPANY_NOT_HELD
         return Asker(on_behalf_of, user, revision, denied, True, name, subject, identity)
 
     def authenticate(self, credential: str, time: float) -> Authenticated | Reason:
         """Whom a credential stands for at `time`, or why it stands for nobody."""
         found = self._credentials.authenticate(credential, time)
+        directory = self.directory
+        if (
+            directory.companies is not None
+            and found.__class__ is Authenticated
+            and directory.is_elsewhere(found.identity.id)
+        ):
+            # An identity provider speaks for somebody of whom too little is held here.
+            found = Reason.INVALID_CREDENTIAL
         outcome = found.label if isinstance(found, Reason) else AUTHENTICATED
         self._authentications[outcome] = self._authentications.get(outcome, 0) + 1
         return found
@@ -109,9 +121,12 @@ def filter_as(asker: Asker, asked: FilterRequest, decider: Decider, companies: f
     """Which objects pass for the asker, of `companies` and the platform alone (None: of any company)."""
     if asker.denied is not None:
         return no_objects(asker.denied)
-    found = decider.filter(asked)
-    if asker.actor:
-        found = _filter_for(asker, asked, found, decider)
+    if not asker.actor:
+        found = decider.filter(asked)
+    elif asker.actor_identity is None:
+        return no_objects(Reason.IMPERSONATION_NOT_ALLOWED)
+    else:
+        found = filter_for(decider, asked, asker.actor_identity)
     if companies is None or not found.clauses:
         return found
     held = values_of((*companies, PLATFORM))
@@ -120,73 +135,17 @@ def filter_as(asker: Asker, asked: FilterRequest, decider: Decider, companies: f
         for clause in found.clauses
         if (company := clause.company.intersect(held))
     ]
-    return _filter_of(kept, found, asked.request.subject, Reason.COMPANY_NOT_HELD)
+    clauses, exact, left_out = simplify(kept)
+    return ObjectFilter(
+        kind_of(clauses, asked.request.subject),
+        tuple(clauses),
+        exact and found.exact,
+        found.reason if clauses else Reason.COMPANY_NOT_HELD,
+        (*found.left_out, *left_out),
+    )
 
 
 def _decide_for(asker: Asker, request: Request, decider: Decider) -> Decision:
     if asker.actor_identity is None:
         return Decision(False, Reason.IMPERSONATION_NOT_ALLOWED)
     return decide_for(decider, request, asker.actor_identity)
-
-
-def _filter_of(clauses: list[Clause], found: ObjectFilter, subject: str, otherwise: Reason) -> ObjectFilter:
-    """A filter of these clauses, which come from `found`; `otherwise` is why nothing passes where nothing does."""
-    kept, exact, left_out = simplify(clauses)
-    return ObjectFilter(
-        kind_of(kept, subject),
-        tuple(kept),
-        exact and found.exact,
-        found.reason if kept else otherwise,
-        (*found.left_out, *left_out),
-    )
-
-
-def _filter_for(asker: Asker, asked: FilterRequest, found: ObjectFilter, decider: Decider) -> ObjectFilter:
-    """The objects on which the actor may do it for the subject, and some more: whether impersonation is granted by name
-    is for the check of each."""
-    caller, user = asker.actor_identity, asker.identity
-    if (
-        caller is None
-        or user is None
-        or caller.kind is not IdentityKind.SERVICE_ACCOUNT
-        or user.kind is not IdentityKind.USER
-        or not may_be_impersonated(decider, user, asked.request.time)
-    ):
-        return no_objects(Reason.IMPERSONATION_NOT_ALLOWED)
-    if not caller.active:
-        return no_objects(Reason.INACTIVE_SUBJECT)
-    if not found.clauses:
-        return found
-    request = as_caller(asked.request, caller)
-    theirs = decider.filter(msgspec.structs.replace(asked, request=request))
-    clauses = _both(found.clauses, theirs.clauses)
-    if clauses is None:
-        return msgspec.structs.replace(found, exact=False, left_out=(*found.left_out, IMPERSONATION))
-    met = _filter_of(clauses, found, asked.request.subject, Reason.IMPERSONATION_NOT_ALLOWED)
-    if not met.clauses:
-        return met
-    return msgspec.structs.replace(met, exact=False, left_out=(*met.left_out, *theirs.left_out, IMPERSONATION))
-
-
-def _both(ours: Sequence[Clause], theirs: Sequence[Clause]) -> list[Clause] | None:
-    """Clauses by which an object passes that passes by either list; None where they are too many.
-
-    An object's first clause among the pairs, ordered by ours and then by theirs, is that of its first in each.
-    """
-    # What matches no clause is denied, in each.
-    if len(ours) * len(theirs) > MAX_PAIRS:
-        return None
-    return [
-        Clause(
-            mine.allows and other.allows,
-            company,
-            id,
-            owner,
-            tuple(dict.fromkeys((*mine.conditions, *other.conditions))),
-        )
-        for mine in ours
-        for other in theirs
-        if (company := mine.company.intersect(other.company))
-        and (id := mine.id.intersect(other.id))
-        and (owner := mine.owner.intersect(other.owner))
-    ]

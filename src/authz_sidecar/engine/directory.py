@@ -16,6 +16,9 @@ class DirectoryView(Protocol):
     def identity(self, id: str) -> Identity | None:
         """The identity of this id; None where there is none, or none that is held here."""
 
+    def is_elsewhere(self, id: str) -> bool:
+        """Whether there is an identity of this id that is not held here, as it has to do with other companies alone."""
+
     @property
     def companies(self) -> frozenset[str] | None:
         """The companies that it holds identities of; None for all."""

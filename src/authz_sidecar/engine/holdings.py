@@ -8,7 +8,7 @@ from authz_sidecar.decide.directory_links import DEFINITION
 from authz_sidecar.model.patterns import time_match
 from authz_sidecar.values.directory_rules import DirectoryRules
 from authz_sidecar.values.identity import ANY, PLATFORM, Identity
-from authz_sidecar.values.request import ROLE_PREFIX
+from authz_sidecar.values.request import ROLE_PREFIX, SOURCES
 
 
 def held_roles(identity: Identity, snapshot: Snapshot | None, time: float) -> tuple[tuple[str, str], ...]:
@@ -31,6 +31,30 @@ def assigned_roles(snapshot: Snapshot, subject: str, time: float) -> tuple[tuple
         return ()
     yaml = snapshot.directory_rules.form != "casbin"
     return tuple(sorted(set(_assigned(snapshot, subject, [_company(domain, yaml) for domain in graph.links], time))))
+
+
+def assigned_places(snapshot: Snapshot, subject: str) -> frozenset[str]:
+    """The companies, "" for the platform, where the bundle gives an identity anything by its name: roles, at whatever
+    time, and rules of its own."""
+    yaml = snapshot.directory_rules.form != "casbin"
+    found = {
+        _company(domain, yaml)
+        for graph in snapshot.graphs.values()
+        for domain, links in graph.links.items()
+        if subject in links
+    }
+    for suffix, index in snapshot.sections.items():
+        field = index.role_field
+        if not field or subject not in index.names[field]:
+            continue
+        table = snapshot.rules[suffix]
+        fields = index.section.fields
+        companies = [table.columns[fields.index(name)] for name in fields if SOURCES.get(name) == "company"]
+        for row, whose in enumerate(table.columns[fields.index(field)]):
+            if whose == subject:
+                # Rules that name no company hold everywhere.
+                found.update([_company(column[row], yaml) for column in companies] or [PLATFORM])
+    return frozenset(found)
 
 
 def _assigned(snapshot: Snapshot, subject: str, companies: Iterable[str], time: float) -> Iterator[tuple[str, str]]:

@@ -4,11 +4,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from authz_sidecar.bundle.wording import counted, quote
-from authz_sidecar.values import Diagnostic, Span
+from authz_sidecar.bundle.wording import counted, listed, quote
+from authz_sidecar.values import Diagnostic, Severity, Span
 from authz_sidecar.values.directory_rules import DirectoryRules
 
 CODE = "orphaned-role"
+PRIMARY = "role-primary"
 MOST_ROLES = 3
 
 
@@ -24,11 +25,38 @@ class HeldRole(msgspec.Struct, frozen=True):
     @property
     def sentence(self) -> str:
         """Who holds it where, for people."""
-        names = ", ".join(map(quote, self.identities))
-        more = f" and {self.count - len(self.identities):,} more" if self.count > len(self.identities) else ""
         where = "on the platform" if self.place == "platform" else "in companies"
         hold = "holds" if self.count == 1 else "hold"
-        return f"{counted(self.count, 'identity', 'identities')} {hold} it {where}: {names}{more}"
+        return f"{counted(self.count, 'identity', 'identities')} {hold} it {where}: {_names(self)}"
+
+
+class RolesTogether(msgspec.Struct, frozen=True):
+    """Roles that `count` identities hold together, some of which are `identities`."""
+
+    roles: tuple[str, ...]
+    count: int
+    identities: tuple[str, ...] = ()
+
+
+def _names(held: HeldRole | RolesTogether) -> str:
+    more = f" and {held.count - len(held.identities):,} more" if held.count > len(held.identities) else ""
+    return ", ".join(map(quote, held.identities)) + more
+
+
+def primary_findings(found: Iterable[RolesTogether], spans: Mapping[str, Span]) -> list[Diagnostic]:
+    """What lint tells of identities that hold several primary roles, at the place of the last of these roles."""
+    return [
+        Diagnostic(
+            spans[together.roles[-1]],
+            PRIMARY,
+            f"{counted(together.count, 'identity', 'identities')} of the directory"
+            f" {'holds' if together.count == 1 else 'hold'} the primary roles"
+            f" {listed(together.roles, 'and')} together: {_names(together)}",
+            "give an identity one primary role; make one that adds to another `kind: additive`",
+            Severity.WARNING,
+        )
+        for together in found
+    ]
 
 
 def places_of(rules: DirectoryRules) -> dict[str, str]:

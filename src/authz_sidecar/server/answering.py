@@ -1,8 +1,10 @@
 """What answers checks in one process: the gRPC server, its engine, and the taking of new policies beside calls."""
 
 import asyncio
+import contextlib
 import gc
 import logging
+import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
@@ -16,7 +18,7 @@ from authz_sidecar.engine import Answer, Counts, DirectoryStatus, Engine, Observ
 from authz_sidecar.engine.refresh import Refresher
 from authz_sidecar.engine.status import StatusReader
 from authz_sidecar.server.decision_log import open_log
-from authz_sidecar.server.settings import DirectorySettings, ServeSettings
+from authz_sidecar.server.settings import DirectorySettings, ServeSettings, StartError
 from authz_sidecar.server.shadow import open_shadow
 from authz_sidecar.sources.build import read_built, read_built_lineage
 from authz_sidecar.transports.address import Address
@@ -81,7 +83,7 @@ class Answering:
         administration = None
         if settings.directory is not None:
             # A large one takes a while, and its databases and cryptography no less.
-            self._directory = directory = await asyncio.to_thread(self._open_directory, settings.directory)
+            directory = await self._open(settings.directory)
             administration = self._administer(directory, settings.directory.url)
         self._server = GrpcServer(
             self.engine,
@@ -176,11 +178,25 @@ class Answering:
         """How the directory stands; None where there is none."""
         return None if self._directory is None else self._directory.status()
 
-    def _open_directory(self, settings: DirectorySettings) -> "ServedDirectory":
+    async def _open(self, settings: DirectorySettings) -> "ServedDirectory":
+        stopping = threading.Event()
+        opening = asyncio.ensure_future(asyncio.to_thread(self._open_directory, settings, stopping))
+        try:
+            self._directory = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # A thread cannot be cancelled.
+            stopping.set()
+            with contextlib.suppress(StartError):
+                self._directory = await opening
+            raise
+        return self._directory
+
+    def _open_directory(self, settings: DirectorySettings, stopping: threading.Event) -> "ServedDirectory":
         from authz_sidecar.directory.follower import on_loop
         from authz_sidecar.server.directory import ServedDirectory
 
-        directory = ServedDirectory(settings, self.engine, on_loop(self._loop), first=self._worker == 0)
+        deliver = on_loop(self._loop)
+        directory = ServedDirectory(settings, self.engine, deliver, stopping, first=self._worker == 0)
         directory.begin()
         return directory
 
@@ -189,7 +205,7 @@ class Answering:
         from authz_sidecar.transports.grpc.guard import Guard
 
         settings = self._settings
-        return AdministrationServices(
+        services = AdministrationServices(
             Guard(self.engine, directory.identities, directory.authenticator),
             directory.administration,
             directory.credentials,
@@ -200,6 +216,8 @@ class Answering:
             status=self._policies,
             message_bytes=settings.limits.message_bytes,
         )
+        directory.tell(services.bell.ring)
+        return services
 
     def _witness(self, kind: str, request: Request, answer: Answer, call_id: str) -> bool:
         return self._directory is not None and self._directory.witness(kind, request, answer, call_id)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import msgspec
 
 from authz_sidecar.engine import Answer, ServedPolicy
-from authz_sidecar.server.log_mask import Mask
+from authz_sidecar.server.log_mask import Mask, without_secrets
 from authz_sidecar.server.log_sink import open_sink
 from authz_sidecar.server.log_writer import LogWriter
 from authz_sidecar.server.rule_places import RulePlaces
@@ -116,7 +116,7 @@ class DecisionLog:
                     dropped=self._untold,
                     **fields,
                 )
-            writer.put(_encode(line) + b"\n")
+            writer.put(without_secrets(_encode(line)) + b"\n")
             self._untold = 0
         except Exception:
             writer.dropped += 1

@@ -6,7 +6,7 @@ To be imported only where a directory is in use: it brings databases, cryptograp
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,13 +22,13 @@ from authz_sidecar.directory.authentication import Authenticator
 from authz_sidecar.directory.copy import DirectoryCopy
 from authz_sidecar.directory.credential_administration import CredentialAdministration
 from authz_sidecar.directory.errors import DirectoryError, Fault
-from authz_sidecar.directory.follower import Deliver, Follower
+from authz_sidecar.directory.follower import Deliver, Follower, StoppedError
 from authz_sidecar.directory.policy import PolicyView
 from authz_sidecar.directory.records import Actor
 from authz_sidecar.directory.store import Store
 from authz_sidecar.directory.use import Use
 from authz_sidecar.engine import DirectoryStatus, Engine, Identities
-from authz_sidecar.engine.holdings import assigned_roles
+from authz_sidecar.engine.holdings import assigned_places, assigned_roles
 from authz_sidecar.server.settings import DirectorySettings, StartError
 from authz_sidecar.server.witness import ImpersonationWitness
 from authz_sidecar.values.directory_rules import DirectoryRules
@@ -46,17 +46,22 @@ CHECKPOINT_SECONDS = 30.0
 AUDIT_SECONDS = 5.0
 # How long it waits at its start for the keys of identity providers; what does not come in time comes later.
 ISSUERS_SECONDS = 5.0
+# After so long without sight of the store a look that goes on is worth telling; looks are twice a second.
+SILENCE_SECONDS = 10.0
 STORE_HELP = "see that the store is there and can be reached, or name another with `--directory`"
 
 
 class ServedDirectory:
     """The directory of one process. Made in a thread, since it reads the whole store; raises StartError.
 
-    `engine` decides, and `deliver` reaches the thread in which it does. `first` says that no other process of this
-    sidecar does what is to be done once: to look the store through, and to sign for the audit.
+    `engine` decides, and `deliver` reaches the thread in which it does. Once `stopping` is set nobody wants it any
+    more: what goes on ends soon. `first` says that no other process of this sidecar does what is to be done once: to
+    look the store through, and to sign for the audit.
     """
 
-    def __init__(self, settings: DirectorySettings, engine: Engine, deliver: Deliver, *, first: bool) -> None:
+    def __init__(
+        self, settings: DirectorySettings, engine: Engine, deliver: Deliver, stopping: threading.Event, *, first: bool
+    ) -> None:
         self._engine = engine
         self._closing = ExitStack()
         companies = frozenset(settings.companies) or None
@@ -64,13 +69,17 @@ class ServedDirectory:
         try:
             self.store = store = Store.open(settings.url, check=first)
             self._closing.callback(store.close)
-            self._follower = Follower(store, self._copy, deliver, late=engine.counts.directory_lag.observe)
+            late = engine.counts.directory_lag.observe
+            self._follower = Follower(store, self._copy, deliver, stopping=stopping, late=late)
             self._closing.callback(self._follower.stop)
             self._follower.load()
             self.epoch = self._copy.epoch
         except DirectoryError as error:
             self._closing.close()
             raise StartError(f"the directory cannot be served: {error.message}", error.help or STORE_HELP) from error
+        except StoppedError as error:
+            self._closing.close()
+            raise StartError("the server was stopped while it read the directory", "start it again") from error
         try:
             self._use = Use(store)
             self._witness = ImpersonationWitness(store, time.time)
@@ -104,6 +113,10 @@ class ServedDirectory:
             if not self._sources.wait(ISSUERS_SECONDS):
                 logger.warning("not all keys of identity providers have come yet; going on without")
 
+    def tell(self, moved: Callable[[], None]) -> None:
+        """Call `moved`, in some thread, when the store has changed."""
+        self._follower.moved = moved
+
     def close(self) -> None:
         """Write what is left, and end. For a thread other than that of the engine."""
         self._closing.close()
@@ -111,11 +124,14 @@ class ServedDirectory:
     def status(self) -> DirectoryStatus:
         """How it stands."""
         copy = self._copy
+        staleness, problem = copy.staleness(time.monotonic()), self._follower.problem
+        if not problem and staleness > SILENCE_SECONDS:
+            problem = "a look at it has begun and does not end"
         return DirectoryStatus(
             copy.revision,
-            copy.staleness(time.monotonic()),
+            staleness,
             copy.max_staleness,
-            self._follower.problem,
+            problem,
             copy.identities,
             copy.credentials,
             self._witness.queue.waiting,
@@ -138,7 +154,11 @@ class ServedDirectory:
             decider = policy.decider
             return () if decider is None else assigned_roles(decider.snapshot, subject, time.time())
 
-        return PolicyView(policy.decider.snapshot.directory_rules, policy.policy_version, held)
+        def places(subject: str) -> frozenset[str]:
+            decider = policy.decider
+            return frozenset() if decider is None else assigned_places(decider.snapshot, subject)
+
+        return PolicyView(policy.decider.snapshot.directory_rules, policy.policy_version, held, places)
 
 
 class _Checkpoints:

@@ -73,8 +73,9 @@ async def serve(settings: ServeSettings, early: EarlyBuild | None, say: Callable
     http_address = await http.start()
     try:
         try:
-            grpc_address = await answerers.start()
-            if await _first_policy(feed, early, settings, lifetime):
+            # To read a large directory takes a while.
+            grpc_address = await lifetime.unless_stopped(answerers.start())
+            if grpc_address is not None and await _first_policy(feed, early, settings, lifetime):
                 answerers.accepting = True
                 version = answerers.status.policy_version or "none"
                 say(f"ready grpc={grpc_address} http={http_address} policy_version={version}")
@@ -137,21 +138,15 @@ async def _first_policy(
 ) -> bool:
     """Load the first policy; False if a signal came first. Where there is none, raises StartError or
     RefusedBundleError, or goes on without if that is what was asked."""
-    loading = asyncio.ensure_future(feed.first(early))
-    stopping = asyncio.ensure_future(lifetime.stop.wait())
-    await asyncio.wait((loading, stopping), return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if not loading.done():
-        loading.cancel()
-        await asyncio.wait((loading,))
-        return False
     try:
-        report = await loading
+        report = await lifetime.unless_stopped(feed.first(early))
     except (BuildError, TransferError, StartError) as error:
         if not settings.wait_for_policies:
             raise error if isinstance(error, StartError) else StartError(str(error)) from error
         logger.error("%s; waiting for policies", error)
         return True
+    if report is None:
+        return False
     if not report.built:
         if not settings.wait_for_policies:
             if report.orphans:

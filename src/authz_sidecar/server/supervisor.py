@@ -10,6 +10,8 @@ import subprocess
 import sys
 import time
 
+import msgspec
+
 from authz_sidecar.compile.transfer import TransferError
 from authz_sidecar.engine import Counts, DirectoryStatus, PolicyStatus
 from authz_sidecar.engine.refresh import Refreshed, Refresher, nobody_refreshes
@@ -220,13 +222,12 @@ class WorkerPool:
             return None
         workers = list(self._running.values())
         await asyncio.gather(*(worker.count() for worker in workers))
-        told = [worker for worker in workers if worker.directory is not None]
-        if not told:
-            return None
-        worst = told[0].directory
-        for worker in told:
-            if worst is not None and worker.directory is not None:
-                worst = worst.worse(worker.directory, worker.silence)
+        worst: DirectoryStatus | None = None
+        for worker in workers:
+            if worker.directory is not None:
+                # The first is compared with itself, for its silence, but its records wait once.
+                before = worst or msgspec.structs.replace(worker.directory, waiting=0)
+                worst = before.worse(worker.directory, worker.silence)
         return worst
 
     async def start(self) -> Address:

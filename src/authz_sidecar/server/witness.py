@@ -6,6 +6,7 @@ import msgspec
 
 from authz_sidecar.audit.queue import AuditQueue
 from authz_sidecar.audit.record import SIDECAR
+from authz_sidecar.directory.errors import DirectoryError, Fault
 from authz_sidecar.directory.records import Actor
 from authz_sidecar.directory.store import Store
 from authz_sidecar.engine import Answer
@@ -35,7 +36,7 @@ class ImpersonationWitness:
     def __init__(self, store: Store, calendar: Callable[[], float]) -> None:
         self._store = store
         self._calendar = calendar
-        self.queue = AuditQueue(self._write)
+        self.queue = AuditQueue(self._write, passes=_is_of_store)
 
     def see(self, kind: str, request: Request, answer: Answer, call_id: str) -> bool:
         """Take a decision; False where there is no room, and what was decided must not be told."""
@@ -73,3 +74,8 @@ class ImpersonationWitness:
                     actor=one.actor,
                     time=one.time,
                 )
+
+
+def _is_of_store(error: Exception) -> bool:
+    """Whether a record could not be written for what the store is, and not for what is in the record."""
+    return isinstance(error, DirectoryError) and error.fault is not Fault.INVALID

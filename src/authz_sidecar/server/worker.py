@@ -62,7 +62,9 @@ async def work(end: socket.socket) -> None:
         first.settings, first.address, questions.refresh, questions.status, worker=first.number, shared=True
     )
     try:
-        await answering.start()
+        if await lifetime.unless_stopped(answering.start()) is None:
+            await answering.stop(lifetime.stop_now)
+            return
     except (AddressError, TlsError, StartError) as error:
         channel.send(Listening(error.message, error.help))
         await answering.stop(lifetime.stop_now)

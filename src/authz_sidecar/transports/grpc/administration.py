@@ -9,7 +9,7 @@ from authz_sidecar.directory.policy_review import PolicyPlace
 from authz_sidecar.engine.status import StatusReader
 from authz_sidecar.transports.grpc.administration_desk import THREADS, Desk, Threads
 from authz_sidecar.transports.grpc.admission import Gate
-from authz_sidecar.transports.grpc.audit_service import AuditService
+from authz_sidecar.transports.grpc.audit_service import AuditService, Bell
 from authz_sidecar.transports.grpc.credential_service import CredentialService
 from authz_sidecar.transports.grpc.directory_service import DirectoryService
 from authz_sidecar.transports.grpc.errors import ErrorReason
@@ -57,7 +57,9 @@ class AdministrationServices:
         desk = Desk(guard, identities, self._threads, PageTokens(secret))
         self._directory = DirectoryService(desk)
         self._credentials = CredentialService(desk, credentials, self._sign_ins)
-        self._audit = AuditService(desk, identities.store.read)
+        # To be rung when the store may have changed.
+        self.bell = Bell()
+        self._audit = AuditService(desk, identities.store.read, self.bell)
         self.policies = PolicyAdministration(
             guard,
             place=place,

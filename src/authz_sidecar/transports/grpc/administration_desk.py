@@ -2,17 +2,19 @@
 and lists that leave it out."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import partial, wraps
 from typing import Any, TypeVar
 
 import grpc
 import msgspec
 
 from authz_sidecar.directory.administration import IdentityAdministration
+from authz_sidecar.directory.change import MovedError
 from authz_sidecar.directory.errors import DirectoryError, Fault
-from authz_sidecar.directory.records import IdentityRecord, Page
+from authz_sidecar.directory.records import DEFAULT, AssignmentRecord, IdentityRecord, Page
 from authz_sidecar.transports.grpc.administration_conversion import call_error, invalid
 from authz_sidecar.transports.grpc.errors import CallError, ErrorReason, deadline_passed, permission_denied
 from authz_sidecar.transports.grpc.guard import Caller, Guard, Thing
@@ -33,8 +35,26 @@ THREADS = 8
 TURN = 64
 # A page that few records of may be read is short rather than late.
 MAX_SCANNED = 5000
+# So often a change is decided on whose identity others change at the same time.
+ATTEMPTS = 5
 # All that one identity holds is looked through in pages of this size.
 HOLDINGS_PAGE = 500
+
+
+def decided_anew(method: Callable[..., Awaitable[T]]) -> Callable[..., Coroutine[Any, Any, T]]:
+    """A method of a service that is begun again where what it was permitted for has changed before it was done."""
+
+    @wraps(method)
+    async def decided(*arguments: Any) -> T:
+        for _ in range(ATTEMPTS - 1):
+            with contextlib.suppress(MovedError):
+                return await method(*arguments)
+        try:
+            return await method(*arguments)
+        except MovedError as error:
+            raise call_error(error) from None
+
+    return decided
 
 
 class Threads:
@@ -54,6 +74,8 @@ class Threads:
 
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, begin)
+        except MovedError:
+            raise
         except DirectoryError as error:
             raise call_error(error) from None
 
@@ -79,18 +101,27 @@ class Desk:
 
     # --- one record
 
-    async def look(self, caller: Caller, read: Callable[[], T]) -> T | None:
-        """What `read` finds; None where it is DirectoryError(NOT_FOUND)."""
+    async def look(self, caller: Caller, read: Callable[[], T], whose: Callable[[T], str] | None = None) -> T | None:
+        """What `read` finds; None where it is DirectoryError(NOT_FOUND).
 
-        def find() -> T | None:
+        With `whose`, which names the identity that it is about, the caller's change is made only where that identity
+        and what it holds are still as they were: methods that look so are `decided_anew`.
+        """
+
+        def find() -> tuple[T | None, int]:
+            # Before anything is read, so that no change after it is missed.
+            revision = 0 if whose is None else self.identities.store.state().revision
             try:
-                return read()
+                return read(), revision
             except DirectoryError as error:
                 if error.fault is Fault.NOT_FOUND:
-                    return None
+                    return None, revision
                 raise
 
-        return await self.run(caller, find)
+        found, revision = await self.run(caller, find)
+        if found is not None and whose is not None:
+            caller.saw(whose(found), revision)
+        return found
 
     def require_known(self, caller: Caller, action: str, thing: Thing | None, absent: Thing, *more: Thing) -> None:
         """Raises CallError unless there is such a thing (not None) and the policy allows the action on it, and on all
@@ -116,7 +147,9 @@ class Desk:
         With `elsewhere` it has to allow that wherever the identity holds anything, unless that is the caller: what is
         handed out is then all that the identity may do.
         """
-        record = await self.look(caller, lambda: self.identities.get_identity(id))
+        record = await self.look(
+            caller, lambda: self.identities.get_identity(id), None if action == READ else lambda _found: id
+        )
         absent = Thing(type, id if type == IDENTITY else "")
         if record is None:
             self.require_known(caller, action, None, absent)
@@ -130,18 +163,27 @@ class Desk:
         return record
 
     def places(self, record: IdentityRecord) -> set[str]:
-        """Where beside its own company the identity holds roles, grants or shares: companies, and "" for the platform.
-        Waits for the store."""
-        found = {company for _, company in self.identities.policy().held(record.id)}
+        """Where beside its own company the identity holds roles, grants or shares, now or later: companies, and "" for
+        the platform. Waits for the store."""
+        found = self.given(record.id)
+        now = self.guard.clock()
         for listed in (self.identities.list_assignments, self.identities.list_grants, self.identities.list_shares):
-            held = every(partial(_holdings, listed, record.id))
-            found |= {one.company for one in held}
-        return {PLATFORM if place == ANY else place for place in found} - {record.company}
+            for one in every(partial(_holdings, listed, record.id)):
+                # Whoever is made holds the default role, so that it hands out nothing.
+                by_default = isinstance(one, AssignmentRecord) and one.source == DEFAULT
+                if not by_default and (one.expires_at is None or one.expires_at > now):
+                    found.add(PLATFORM if one.company == ANY else one.company)
+        return found - {record.company}
+
+    def given(self, id: str) -> set[str]:
+        """Where the policy itself gives something to this id, whether there is such an identity or not: companies, and
+        "" for the platform."""
+        return {PLATFORM if place == ANY else place for place in self.identities.policy().places(id)}
 
     async def recipient(self, caller: Caller, id: str, company: str) -> None:
         """Raises CallError unless the caller may know that there is such an identity to give something in `company`:
         it belongs there, or they may read it."""
-        record = await self.look(caller, lambda: self.identities.get_identity(id))
+        record = await self.look(caller, lambda: self.identities.get_identity(id), lambda _found: id)
         if record is not None and record.company == company:
             return
         thing = None if record is None else thing_of_identity(record, IDENTITY)
@@ -252,11 +294,22 @@ def narrow(found: ObjectFilter, company: str | None) -> Narrowed:
     return Narrowed(company, companies, (owners.pop() or "") if len(owners) == 1 else "")
 
 
+# Keys and tokens are looked up by the identity, too, and it is not told which of both is missing.
+_NAMES = {
+    IDENTITY: "identity",
+    ASSIGNMENT: "assignment",
+    GRANT: "grant",
+    SHARE: "share",
+    CREDENTIAL: "API key or identity",
+    TOKEN: "access token or identity",
+}
+
+
 def not_found(type: str) -> CallError:
     """There is nothing of that name, or nothing that the caller may know of."""
     return CallError(
         grpc.StatusCode.NOT_FOUND,
-        f"there is no such `{type}`",
+        f"there is no such {_NAMES.get(type, 'record')}",
         ErrorReason.RECORD_NOT_FOUND,
         metadata={"object_type": type},
     )

@@ -5,10 +5,13 @@ policy allows its reader the action `read`. What they may not read is left out, 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import contextlib
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
+import grpc
 import msgspec
 from google.protobuf import struct_pb2
 from sqlalchemy import Connection
@@ -22,42 +25,66 @@ from authz_sidecar.audit.reading import (
     Entry,
     UnreadableRecordError,
     read_end,
+    read_epoch,
     read_page,
 )
 from authz_sidecar.directory.errors import DirectoryError, Fault
 from authz_sidecar.directory.records import Page
-from authz_sidecar.transports.grpc.administration_conversion import Checked
+from authz_sidecar.transports.grpc.administration_conversion import Checked, call_error
 from authz_sidecar.transports.grpc.administration_desk import READ, Desk, Narrowed, narrow
-from authz_sidecar.transports.grpc.errors import draining
-from authz_sidecar.transports.grpc.guard import Thing
+from authz_sidecar.transports.grpc.errors import CallError, ErrorReason, draining
+from authz_sidecar.transports.grpc.guard import Caller, Thing
 from authz_sidecar.transports.grpc.methods import KnownAnswerStreamCall, KnownUnaryCall
 from authz_sidecar.transports.grpc.record_messages import timestamp
-from authz_sidecar.values.request import MAX_VALUE_BYTES
+from authz_sidecar.values.request import value_problem
 
 AUDIT = "sidecar.audit"
 # How long a record may be in the store before those who follow see it.
 POLL_SECONDS = 1.0
+REST_SECONDS = 0.05
 FOLLOW_PAGE = 200
 
-Wait = Callable[[float], Awaitable[object]]
+# Streams of one identity at once: there are few in all, and each reads the store.
+MOST_STREAMS = 5
+
+
+class Bell:
+    """Wakes streams once the store may have changed. To be made on their event loop; `ring` is for any thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._rung = asyncio.Event()
+
+    def ring(self) -> None:
+        """The store may have changed."""
+        # An event loop that is closed has no streams.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._ring)
+
+    def next(self) -> asyncio.Event:
+        """What is set when it rings next: take it before you look, so that no change after that is missed."""
+        return self._rung
+
+    def _ring(self) -> None:
+        self._rung.set()
+        self._rung = asyncio.Event()
 
 
 class AuditService:
-    """The service. `read` opens a connection that sees one snapshot of the store.
-
-    `changed` waits until the store may have changed, for so many seconds at most; by default it only waits.
-    """
+    """The service. `read` opens a connection that sees one snapshot of the store; `bell` is rung when it may have
+    changed, and streams look now and then all the same."""
 
     def __init__(
         self,
         desk: Desk,
         read: Callable[[], AbstractContextManager[Connection]],
-        changed: Wait = asyncio.sleep,
+        bell: Bell,
     ) -> None:
         self._desk = desk
         self._guard = desk.guard
         self._read = read
-        self._changed = changed
+        self._bell = bell
+        self._streams: Counter[str] = Counter()
         self._draining = asyncio.Event()
 
     async def ListAuditRecords(
@@ -99,20 +126,40 @@ class AuditService:
         checked = Checked()
         asked = _filter(checked, message.filter)
         checked.done()
+        if self._streams[caller.id] >= MOST_STREAMS:
+            what = f"the caller follows the audit {MOST_STREAMS} times already; end one of these streams"
+            raise CallError(grpc.StatusCode.RESOURCE_EXHAUSTED, what, ErrorReason.TOO_MANY_STREAMS)
+        self._streams[caller.id] += 1
+        try:
+            async with contextlib.aclosing(self._followed(caller, asked, message)) as followed:
+                async for answer in followed:
+                    yield answer
+        finally:
+            self._streams[caller.id] -= 1
+            if not self._streams[caller.id]:
+                del self._streams[caller.id]
+
+    async def _followed(
+        self, caller: Caller, asked: AuditFilter, message: messages.FollowAuditRecordsRequest
+    ) -> AsyncGenerator[messages.FollowAuditRecordsResponse]:
         narrowed = narrow(caller.filter(READ, AUDIT, asked.company), asked.company)
-        place = message.after_sequence
-        if not message.HasField("after_sequence"):
-            place = await self._desk.run(caller, self._end)
+        end, epoch = await self._desk.run(caller, self._end)
+        place = message.after_sequence if message.HasField("after_sequence") else end
+        if place > end:
+            raise _set_back()
         while True:
             wanted = _narrowed(asked, narrowed)
+            rung = self._bell.next()
             page = await self._desk.run(caller, lambda: self._page(wanted, place, FOLLOW_PAGE))  # noqa: B023 - awaited here
-            allowed = caller.may_each(READ, [_thing(entry) for entry in page.entries])
-            for entry, yes in zip(page.entries, allowed, strict=True):
-                if yes:
+            if page.epoch != epoch:
+                raise _set_back()
+            for entry in page.entries:
+                # One by one: whoever reads slowly may have lost the right since the page was read.
+                if caller.may_each(READ, [_thing(entry)])[0]:
                     yield messages.FollowAuditRecordsResponse(record=record_message(entry))
             place = page.reached
             if not page.more:
-                await self._wait()
+                await self._wait(rung)
             # What may be read changes, and so does whether the credential is good.
             narrowed = narrow(caller.filter(READ, AUDIT, asked.company), asked.company)
 
@@ -120,18 +167,18 @@ class AuditService:
         """End the streams: each is told to come again."""
         self._draining.set()
 
-    async def _wait(self) -> None:
+    async def _wait(self, rung: asyncio.Event) -> None:
         """Wait until there may be more; raises CallError when the server drains."""
-        changed = asyncio.ensure_future(self._changed(POLL_SECONDS))
-        stopping = asyncio.ensure_future(self._draining.wait())
+        # However often the store changes, it is not read more often than this for a stream.
+        await asyncio.sleep(REST_SECONDS)
+        waiting = [asyncio.ensure_future(event.wait()) for event in (rung, self._draining)]
         try:
-            await asyncio.wait((changed, stopping), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waiting, timeout=POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             if self._draining.is_set():
                 raise draining()
-            await changed
         finally:
-            changed.cancel()
-            stopping.cancel()
+            for one in waiting:
+                one.cancel()
 
     def _page(self, filter: AuditFilter, place: int, size: int) -> AuditPage:
         try:
@@ -141,9 +188,9 @@ class AuditService:
             help = "run `authz-sidecar audit verify`: it says what is wrong"
             raise DirectoryError(Fault.CORRUPT, str(error), help) from error
 
-    def _end(self) -> int:
+    def _end(self) -> tuple[int, str]:
         with self._read() as connection:
-            return read_end(connection)
+            return read_end(connection), read_epoch(connection)
 
 
 def record_message(entry: Entry) -> messages.AuditRecord:
@@ -183,11 +230,11 @@ def _struct(values: Any) -> struct_pb2.Struct | None:
 
 def _filter(checked: Checked, message: messages.AuditFilter) -> AuditFilter:
     for name in ("actor", "subject", "identity", "company"):
-        checked.bounded(f"filter.{name}", getattr(message, name), MAX_VALUE_BYTES)
+        _require_value(checked, f"filter.{name}", getattr(message, name))
     if len(message.actions) > MOST_ACTIONS:
         checked.refuse("filter.actions", f"filter.actions names more than {MOST_ACTIONS} actions")
     for action in message.actions[:MOST_ACTIONS]:
-        checked.bounded("filter.actions", checked.needed("filter.actions", action), MAX_VALUE_BYTES)
+        _require_value(checked, "filter.actions", checked.needed("filter.actions", action))
     begins = checked.time("filter.start_time", message, "start_time")
     ends = checked.time("filter.end_time", message, "end_time")
     return AuditFilter(
@@ -199,6 +246,17 @@ def _filter(checked: Checked, message: messages.AuditFilter) -> AuditFilter:
         begins=begins,
         ends=ends,
     )
+
+
+def _require_value(checked: Checked, field: str, value: str) -> None:
+    problem = value_problem(value)
+    if problem:
+        checked.refuse(field, f"{field} {problem}")
+
+
+def _set_back() -> CallError:
+    what = "the audit does not reach that place: the store was set back to a backup"
+    return call_error(DirectoryError(Fault.PRECONDITION, what, "follow again from a record that is there"))
 
 
 def _narrowed(asked: AuditFilter, narrowed: Narrowed) -> AuditFilter:

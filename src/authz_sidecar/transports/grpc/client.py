@@ -34,7 +34,7 @@ class CallFailedError(Exception):
 
     `violations` are those of INVALID_ARGUMENT, their fields as `build_request` names them. `retry_after` says in how
     many seconds the server may take the call; None where it does not say. `serving` is the policy that it serves where
-    that is not the one that was asked for, else None.
+    that is not the one that was asked for, else None. `reason` is what ErrorInfo names, "" where there is none.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class CallFailedError(Exception):
         violations: Sequence[Violation] = (),
         retry_after: float | None = None,
         serving: str | None = None,
+        reason: str = "",
     ) -> None:
         super().__init__(f"{code.name}: {message}")
         self.code = code
@@ -51,6 +52,7 @@ class CallFailedError(Exception):
         self.violations = tuple(violations)
         self.retry_after = retry_after
         self.serving = serving
+        self.reason = reason
 
 
 class InexactNumberError(Exception):
@@ -214,6 +216,7 @@ def read_failure(error: grpc.RpcError, inside: str = "") -> CallFailedError:
         return CallFailedError(grpc.StatusCode.UNKNOWN, str(error))
     violations: list[Violation] = []
     retry_after = serving = None
+    reason = ""
     # The two kinds of errors have metadata of two types, both of which are pairs.
     metadata: Any = error.trailing_metadata() or ()
     for key, value in metadata:
@@ -224,9 +227,11 @@ def read_failure(error: grpc.RpcError, inside: str = "") -> CallFailedError:
                 ]
             elif isinstance(kind, error_details_pb2.RetryInfo):
                 retry_after = kind.retry_delay.ToMilliseconds() / 1000
-            elif kind.reason == ErrorReason.POLICY_VERSION_NOT_CONTAINED:
-                serving = kind.metadata.get("policy_version", "")
-    return CallFailedError(error.code(), error.details() or "", violations, retry_after, serving)
+            else:
+                reason = kind.reason
+                if reason == ErrorReason.POLICY_VERSION_NOT_CONTAINED:
+                    serving = kind.metadata.get("policy_version", "")
+    return CallFailedError(error.code(), error.details() or "", violations, retry_after, serving, reason)
 
 
 def _details(value: bytes) -> Iterator[Any]:

@@ -1,6 +1,5 @@
 """Between the messages of `authz.v1` and values."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from google.protobuf import struct_pb2
@@ -9,16 +8,14 @@ from msgspec.structs import replace
 from authz_sidecar._proto.authz.v1 import check_pb2, explain_pb2
 from authz_sidecar.engine import Answer, Asker
 from authz_sidecar.transports.grpc.encoding import REASONS
-from authz_sidecar.transports.grpc.errors import InvalidCheckError
 from authz_sidecar.transports.grpc.identification import (
-    NOBODY,
     STAND_IN,
+    invalid_question,
     named_actor,
-    named_otherwise,
     named_subject,
     refuse_identification,
 )
-from authz_sidecar.values import Explanation, Request, Rule, Violation, build_request
+from authz_sidecar.values import Explanation, Request, Rule, build_request
 from authz_sidecar.values.request import EMPTY, MAX_ATTRIBUTE_NODES, plain_request
 
 
@@ -28,22 +25,21 @@ def read_check(message: check_pb2.CheckRequest, time: float, asker: Asker | None
 
     Raises InvalidCheckError with all violations, or CallError for what needs a directory.
     """
-    identity = None
     if asker is None:
-        subject = message.subject
+        subject, identity = message.subject, None
         if message.credential or message.on_behalf_of:
             refuse_identification(message)
-    elif asker.named:
-        return _read_named(message, time, asker)
     else:
         subject, identity = asker.subject, asker.identity
+        if asker.named and not subject:
+            subject = STAND_IN
     thing = message.object
     if not (message.HasField("context") or thing.HasField("attributes") or message.HasField("subject_attributes")):
         plain = plain_request(
             subject, message.action, thing.type, thing.id, thing.company, thing.owner, message.section, time, identity
         )
         if plain is not None:
-            return plain
+            return plain if subject is not STAND_IN else replace(plain, subject="")
     request, violations = build_request(
         subject,
         message.action,
@@ -59,22 +55,8 @@ def read_check(message: check_pb2.CheckRequest, time: float, asker: Asker | None
         identity=identity,
     )
     if request is None:
-        raise invalid_question(subject, violations)
-    return request
-
-
-def invalid_question(subject: str, violations: Iterable[Violation]) -> InvalidCheckError:
-    """The error of a message whose values are refused: where no subject is set, a credential would do as well."""
-    if subject:
-        return InvalidCheckError(tuple(violations))
-    return InvalidCheckError([NOBODY if found.field == "subject" else found for found in violations])
-
-
-def _read_named(message: check_pb2.CheckRequest, time: float, asker: Asker) -> Request:
-    """The request of somebody whom a credential stands for, or who is acted for."""
-    with named_otherwise(asker):
-        request = read_check(message, time, replace(asker, named=False, subject=asker.subject or STAND_IN))
-    return request if asker.subject else replace(request, subject="")
+        raise invalid_question(asker, subject, violations)
+    return request if subject is not STAND_IN else replace(request, subject="")
 
 
 def read_struct(struct: struct_pb2.Struct) -> dict[str, Any]:

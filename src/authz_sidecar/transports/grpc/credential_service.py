@@ -25,6 +25,7 @@ from authz_sidecar.transports.grpc.administration_desk import (
     TOKEN,
     Desk,
     Threads,
+    decided_anew,
     not_found,
     thing_of_identity,
 )
@@ -49,6 +50,7 @@ class CredentialService:
 
     # --- API keys
 
+    @decided_anew
     async def CreateKey(self, message: messages.CreateKeyRequest, call: KnownCall) -> messages.CreateKeyResponse:
         """Make a key; its secret is shown this once."""
         caller = self._guard.caller(call)
@@ -110,6 +112,7 @@ class CredentialService:
         )
         return messages.ListKeysResponse(keys=map(record_message, records), next_page_token=token)
 
+    @decided_anew
     async def UpdateKey(self, message: messages.UpdateKeyRequest, call: KnownCall) -> messages.UpdateKeyResponse:
         """Rename one, switch it, or have it expire earlier."""
         caller = self._guard.caller(call)
@@ -120,7 +123,8 @@ class CredentialService:
         expect = checked.etag("key.etag", message.key.etag)
         record: KeyRecord = checked.record("key", message.key)
         checked.done()
-        await self._key(caller, id, UPDATE, paths=paths)
+        # To switch a key on hands out what it is for.
+        await self._key(caller, id, UPDATE, elsewhere="active" in paths and record.active, paths=paths)
         changed = await self._desk.run(
             caller,
             lambda: self._credentials.update_key(
@@ -129,6 +133,7 @@ class CredentialService:
         )
         return messages.UpdateKeyResponse(key=record_message(changed.record), directory_revision=changed.revision)
 
+    @decided_anew
     async def RotateKey(self, message: messages.RotateKeyRequest, call: KnownCall) -> messages.RotateKeyResponse:
         """Make a new key in the place of one."""
         caller = self._guard.caller(call)
@@ -174,6 +179,7 @@ class CredentialService:
 
     # --- passwords
 
+    @decided_anew
     async def SetPassword(self, message: messages.SetPasswordRequest, call: KnownCall) -> messages.SetPasswordResponse:
         """Give a user another password, or none."""
         caller = self._guard.caller(call)
@@ -227,6 +233,7 @@ class CredentialService:
 
     # --- access tokens
 
+    @decided_anew
     async def CreateToken(self, message: messages.CreateTokenRequest, call: KnownCall) -> messages.CreateTokenResponse:
         """Make an access token for an identity."""
         caller = self._guard.caller(call)
@@ -267,6 +274,7 @@ class CredentialService:
         )
         return messages.ListTokensResponse(tokens=map(record_message, records), next_page_token=token)
 
+    @decided_anew
     async def RevokeTokens(
         self, message: messages.RevokeTokensRequest, call: KnownCall
     ) -> messages.RevokeTokensResponse:
@@ -325,7 +333,11 @@ class CredentialService:
         absent = Thing(type, id)
         identity = None
         if record is not None:
-            identity = await desk.look(caller, lambda: desk.identities.get_identity(record.identity))
+            identity = await desk.look(
+                caller,
+                lambda: desk.identities.get_identity(record.identity),
+                (lambda _found: record.identity) if elsewhere else None,
+            )
         if identity is None:
             desk.require_known(caller, action, None, absent)
             raise not_found(type)

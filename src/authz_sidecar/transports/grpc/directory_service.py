@@ -20,14 +20,17 @@ from authz_sidecar.transports.grpc.administration_desk import (
     IDENTITY,
     SHARE,
     Desk,
+    decided_anew,
     every,
+    narrow,
     not_found,
     thing_of_holding,
     thing_of_identity,
 )
+from authz_sidecar.transports.grpc.errors import permission_denied
 from authz_sidecar.transports.grpc.guard import Caller, KnownCall, Thing
 from authz_sidecar.transports.grpc.record_messages import record_message
-from authz_sidecar.values.identity import PLATFORM, IdentityKind
+from authz_sidecar.values.identity import ANY, PLATFORM, IdentityKind
 from authz_sidecar.values.request import MAX_VALUE_BYTES
 
 CREATE, UPDATE, DELETE, READ = "create", "update", "delete", "read"
@@ -69,8 +72,15 @@ class DirectoryService:
         record: IdentityRecord = checked.record("identity", message.identity)
         checked.done()
         roles = tuple(message.roles)
-        caller.require(CREATE, thing_of_identity(record, IDENTITY))
-        caller.require(CREATE, *[Thing(ASSIGNMENT, role, self._place(role, record), record.id) for role in roles])
+        thing = thing_of_identity(record, IDENTITY)
+        # Where the policy gives the id something already, whoever takes it has that, or keeps it from others.
+        given = sorted(self._desk.given(record.id) - {record.company})
+        caller.require(CREATE, thing, *[thing.in_company(place) for place in given])
+        rules = self._identities.policy().rules
+        # In a plain Casbin bundle subjects and roles are names of one kind: who is called like a role has its rights.
+        named = (record.id,) if rules.form == "casbin" and record.id in rules.roles else ()
+        assigned = [Thing(ASSIGNMENT, role, self._place(role, record), record.id) for role in (*roles, *named)]
+        caller.require(CREATE, *assigned)
         changed = await self._desk.run(
             caller,
             lambda: self._identities.create_identity(
@@ -114,6 +124,7 @@ class DirectoryService:
         if message.kind and int(message.kind) not in [int(kind) for kind in IdentityKind]:
             checked.refuse("kind", "kind is neither a user nor a service account")
         checked.done()
+        places = self._readable_places(caller, message.role) if message.role else None
         kind = IdentityKind(message.kind) if message.kind else None
         active = message.active if message.HasField("active") else None
         records, token = await self._desk.page(
@@ -126,6 +137,7 @@ class DirectoryService:
                 companies=narrowed.companies,
                 kind=kind,
                 role=message.role,
+                role_companies=places,
                 # Those who may read themselves alone have no long list gone through for them.
                 prefix=message.prefix or narrowed.owner,
                 active=active,
@@ -138,6 +150,21 @@ class DirectoryService:
         )
         return messages.ListIdentitiesResponse(identities=map(record_message, records), next_page_token=token)
 
+    def _readable_places(self, caller: Caller, role: str) -> frozenset[str] | None:
+        """The companies where the caller may read who holds a role (None: in all); raises CallError where it is none.
+        By whom a list names, it would tell them otherwise."""
+        places = narrow(caller.filter(READ, ASSIGNMENT), None).companies
+        if places is None:
+            caller.require(READ, Thing(ASSIGNMENT, role))
+            return None
+        sorted_places = sorted(places)
+        allowed = caller.may_each(READ, [Thing(ASSIGNMENT, role, place) for place in sorted_places])
+        readable = frozenset(place for place, yes in zip(sorted_places, allowed, strict=True) if yes)
+        if not readable:
+            raise permission_denied(ASSIGNMENT, READ)
+        return readable
+
+    @decided_anew
     async def UpdateIdentity(
         self, message: messages.UpdateIdentityRequest, call: KnownCall
     ) -> messages.UpdateIdentityResponse:
@@ -170,7 +197,7 @@ class DirectoryService:
 
     async def _require_update(self, caller: Caller, id: str, paths: tuple[str, ...], *, switched_off: bool) -> None:
         desk = self._desk
-        known = await desk.look(caller, lambda: self._identities.get_identity(id))
+        known = await desk.look(caller, lambda: self._identities.get_identity(id), lambda _found: id)
         if known is None:
             desk.require_known(caller, UPDATE, None, Thing(IDENTITY, id))
             raise not_found(IDENTITY)
@@ -186,6 +213,7 @@ class DirectoryService:
             more = [thing.in_company(place) for place in sorted(places)]
         desk.require_known(caller, UPDATE, thing, Thing(IDENTITY, id), *more)
 
+    @decided_anew
     async def DeleteIdentity(
         self, message: messages.DeleteIdentityRequest, call: KnownCall
     ) -> messages.DeleteIdentityResponse:
@@ -203,6 +231,7 @@ class DirectoryService:
 
     # --- role assignments
 
+    @decided_anew
     async def CreateRoleAssignment(
         self, message: messages.CreateRoleAssignmentRequest, call: KnownCall
     ) -> messages.CreateRoleAssignmentResponse:
@@ -218,7 +247,9 @@ class DirectoryService:
         checked.done()
         caller.require(CREATE, thing_of_holding(ASSIGNMENT, record.role, record))
         await self._desk.recipient(caller, record.identity, record.company)
-        if message.replace:
+        rules = self._identities.policy().rules
+        alone = rules.sole((rules.default_role,))
+        if message.replace or (alone and record.role != alone):
             held: list[AssignmentRecord] = await self._desk.run(
                 caller,
                 lambda: every(
@@ -234,6 +265,8 @@ class DirectoryService:
                 if (one.role, one.company) != (record.role, record.company)
                 and one.source != DEFAULT
                 and (one.expires_at is None or one.expires_at > now)
+                # Any role lifts a suspension.
+                and (message.replace or one.role == alone)
             ]
             caller.require(DELETE, *[thing_of_holding(ASSIGNMENT, one.role, one) for one in others])
         changed = await self._desk.run(
@@ -271,6 +304,7 @@ class DirectoryService:
         )
         return messages.ListRoleAssignmentsResponse(assignments=map(record_message, records), next_page_token=token)
 
+    @decided_anew
     async def DeleteRoleAssignment(
         self, message: messages.DeleteRoleAssignmentRequest, call: KnownCall
     ) -> messages.DeleteRoleAssignmentResponse:
@@ -278,7 +312,7 @@ class DirectoryService:
         caller = self._guard.caller(call)
         expect = _read_delete(message)
         found: AssignmentRecord | None = await self._desk.look(
-            caller, lambda: self._identities.get_assignment(message.id)
+            caller, lambda: self._identities.get_assignment(message.id), _holder
         )
         thing = None if found is None else thing_of_holding(ASSIGNMENT, found.role, found)
         self._desk.require_known(caller, DELETE, thing, Thing(ASSIGNMENT))
@@ -292,6 +326,7 @@ class DirectoryService:
 
     # --- grants of identities
 
+    @decided_anew
     async def CreateIdentityGrant(
         self, message: messages.CreateIdentityGrantRequest, call: KnownCall
     ) -> messages.CreateIdentityGrantResponse:
@@ -310,6 +345,11 @@ class DirectoryService:
         checked.done()
         thing = thing_of_holding(GRANT, record.object_type, record)
         caller.require(CREATE, thing)
+        if record.object_type == ANY:
+            # What is refused of one type is not to be had by naming all.
+            types = [thing_of_holding(GRANT, type, record) for type in self._identities.policy().rules.object_types]
+            if not all(caller.may_each(CREATE, types)):
+                raise permission_denied(GRANT, CREATE)
         if record.scope == "platform" and thing.company:
             # It reaches beyond the company in which it is made.
             caller.require(CREATE, thing.in_company(PLATFORM))
@@ -345,13 +385,16 @@ class DirectoryService:
         )
         return messages.ListIdentityGrantsResponse(grants=map(record_message, records), next_page_token=token)
 
+    @decided_anew
     async def DeleteIdentityGrant(
         self, message: messages.DeleteIdentityGrantRequest, call: KnownCall
     ) -> messages.DeleteIdentityGrantResponse:
         """Take a grant away."""
         caller = self._guard.caller(call)
         expect = _read_delete(message)
-        found: GrantRecord | None = await self._desk.look(caller, lambda: self._identities.get_grant(message.id))
+        found: GrantRecord | None = await self._desk.look(
+            caller, lambda: self._identities.get_grant(message.id), _holder
+        )
         thing = None if found is None else thing_of_holding(GRANT, found.object_type, found)
         self._desk.require_known(caller, DELETE, thing, Thing(GRANT))
         if found is not None and IMPERSONATE in found.actions and found.effect == "deny":
@@ -367,6 +410,7 @@ class DirectoryService:
 
     # --- shares
 
+    @decided_anew
     async def CreateShare(self, message: messages.CreateShareRequest, call: KnownCall) -> messages.CreateShareResponse:
         """Share an object with an identity."""
         caller = self._guard.caller(call)
@@ -408,6 +452,7 @@ class DirectoryService:
         )
         return messages.ListSharesResponse(shares=map(record_message, records), next_page_token=token)
 
+    @decided_anew
     async def UpdateShare(self, message: messages.UpdateShareRequest, call: KnownCall) -> messages.UpdateShareResponse:
         """Change one."""
         caller = self._guard.caller(call)
@@ -418,7 +463,7 @@ class DirectoryService:
         expect = checked.etag("share.etag", message.share.etag)
         record: ShareRecord = checked.record("share", message.share)
         checked.done()
-        found: ShareRecord | None = await self._desk.look(caller, lambda: self._identities.get_share(id))
+        found: ShareRecord | None = await self._desk.look(caller, lambda: self._identities.get_share(id), _holder)
         thing = None
         if found is not None:
             thing = thing_of_holding(SHARE, found.object_type, found).with_attributes(mask_attributes(paths))
@@ -438,11 +483,14 @@ class DirectoryService:
         )
         return messages.UpdateShareResponse(share=record_message(changed.record), directory_revision=changed.revision)
 
+    @decided_anew
     async def DeleteShare(self, message: messages.DeleteShareRequest, call: KnownCall) -> messages.DeleteShareResponse:
         """End one."""
         caller = self._guard.caller(call)
         expect = _read_delete(message)
-        found: ShareRecord | None = await self._desk.look(caller, lambda: self._identities.get_share(message.id))
+        found: ShareRecord | None = await self._desk.look(
+            caller, lambda: self._identities.get_share(message.id), _holder
+        )
         thing = None if found is None else thing_of_holding(SHARE, found.object_type, found)
         self._desk.require_known(caller, DELETE, thing, Thing(SHARE))
         changed = await self._desk.run(
@@ -463,6 +511,11 @@ class DirectoryService:
         checked.done()
         company = message.company if message.HasField("company") else None
         return await self._desk.page(caller, type, company, asked(message), fetch, thing, size, message.page_token)
+
+
+def _holder(record: AssignmentRecord | GrantRecord | ShareRecord) -> str:
+    """The identity that holds it."""
+    return record.identity
 
 
 def _require_impersonation(caller: Caller, record: GrantRecord) -> None:

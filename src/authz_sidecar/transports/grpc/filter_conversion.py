@@ -4,17 +4,16 @@ from msgspec.structs import replace
 
 from authz_sidecar._proto.authz.v1 import filter_pb2
 from authz_sidecar.engine import Asker, FilterAnswer
-from authz_sidecar.transports.grpc.conversion import invalid_question, read_struct
+from authz_sidecar.transports.grpc.conversion import read_struct
 from authz_sidecar.transports.grpc.encoding import REASONS
 from authz_sidecar.transports.grpc.identification import (
     STAND_IN,
+    invalid_question,
     named_actor,
-    named_otherwise,
     named_subject,
     refuse_identification,
 )
 from authz_sidecar.values.filter import Clause, FilterKind, FilterRequest, build_filter_request
-from authz_sidecar.values.identity import Identity
 from authz_sidecar.values.request import EMPTY
 from authz_sidecar.values.texts import ANY, Texts
 
@@ -30,17 +29,11 @@ def read_filter(message: filter_pb2.FilterObjectsRequest, time: float, asker: As
     if asker is None:
         if message.credential or message.on_behalf_of:
             refuse_identification(message)
-        return _read(message, time, message.subject, None)
-    if not asker.named:
-        return _read(message, time, asker.subject, asker.identity)
-    with named_otherwise(asker):
-        asked = _read(message, time, asker.subject or STAND_IN, asker.identity)
-    return asked if asker.subject else replace(asked, request=replace(asked.request, subject=""))
-
-
-def _read(
-    message: filter_pb2.FilterObjectsRequest, time: float, subject: str, identity: Identity | None
-) -> FilterRequest:
+        subject, identity = message.subject, None
+    else:
+        subject, identity = asker.subject, asker.identity
+        if asker.named and not subject:
+            subject = STAND_IN
     asked, violations = build_filter_request(
         subject,
         message.action,
@@ -53,8 +46,8 @@ def _read(
         identity=identity,
     )
     if asked is None:
-        raise invalid_question(subject, violations)
-    return asked
+        raise invalid_question(asker, subject, violations)
+    return asked if subject is not STAND_IN else replace(asked, request=replace(asked.request, subject=""))
 
 
 def filter_message(answer: FilterAnswer) -> filter_pb2.FilterObjectsResponse:

@@ -112,6 +112,7 @@ class Caller:
         self._guard = guard
         self._credential = credential
         self._known = known
+        self._seen: tuple[str, int] | None = None
 
     def __repr__(self) -> str:
         return f"Caller({self.id!r})"
@@ -124,7 +125,19 @@ class Caller:
     @property
     def actor(self) -> Actor:
         """The caller as the audit names them."""
-        return Actor(id=self.id, credential=self._known.credential, address=self.facts.address, call=self.facts.id)
+        return Actor(
+            id=self.id,
+            credential=self._known.credential,
+            address=self.facts.address,
+            call=self.facts.id,
+            seen=self._seen,
+        )
+
+    def saw(self, identity: str, revision: int) -> None:
+        """What the caller is let do rests on an identity, and what it holds, at that revision of the directory or a
+        later one: changes by `actor` are made only where it is still so, and end in MovedError otherwise."""
+        if self._seen is None:
+            self._seen = (identity, revision)
 
     def require(self, action: str, *things: Thing) -> None:
         """Raises CallError, PERMISSION_DENIED, unless the policy allows the action on each of these."""

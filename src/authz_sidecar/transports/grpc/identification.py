@@ -1,7 +1,6 @@
 """Who asks: the fields of a message that name the subject, by itself, by a credential, or as somebody to act for."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import TypeAlias
 
 from authz_sidecar._proto.authz.v1 import check_pb2, filter_pb2
@@ -13,8 +12,9 @@ from authz_sidecar.values.request import ROLE_PREFIX, value_problem
 Asking: TypeAlias = check_pb2.CheckRequest | filter_pb2.FilterObjectsRequest
 
 NOBODY = Violation("subject", "neither subject nor credential is set")
-# Stands for the subject of a request whose credential stands for nobody, while the rest of it is looked at.
-STAND_IN = "-"
+# Stands for the subject of a request whose credential stands for nobody, while the rest of it is looked at. It is this
+# very object, which no text that was received is.
+STAND_IN = "--"
 
 
 def read_asker(message: Asking, identities: Identities, company: str | None, time: float) -> Asker:
@@ -51,19 +51,19 @@ def credentials_not_known() -> Exception:
     )
 
 
-@contextmanager
-def named_otherwise(asker: Asker) -> Iterator[None]:
-    """Violations of the subject are those of the field that named it."""
-    field = "on_behalf_of" if asker.actor else "credential"
-    try:
-        yield
-    except InvalidCheckError as error:
-        raise InvalidCheckError(
-            [
-                Violation(field, found.description.replace("subject", field, 1)) if found.field == "subject" else found
-                for found in error.violations
-            ]
-        ) from None
+def invalid_question(asker: Asker | None, subject: str, violations: Iterable[Violation]) -> InvalidCheckError:
+    """The error of a message whose values are refused. What is wrong with its subject is wrong with the field that
+    named it; where none did, a credential would have done as well."""
+    named = ""
+    if asker is not None and asker.named:
+        named = "on_behalf_of" if asker.actor else "credential"
+
+    def rename(found: Violation) -> Violation:
+        if found.field != "subject" or (subject and not named):
+            return found
+        return Violation(named, found.description.replace("subject", named, 1)) if named else NOBODY
+
+    return InvalidCheckError([rename(found) for found in violations])
 
 
 def named_subject(asker: Asker | None) -> str:

@@ -79,10 +79,10 @@ class AuthorizationService:
         self._engine.counts.batches.observe(len(checks))
         policy = self._engine.snapshot_state
         now = self._clock()
-        askers = self._askers(checks, now)
+        askers, revision = self._askers(checks, now), self._revision
         results: list[bytes] = []
         for number, (check, asker) in enumerate(zip(checks, askers, strict=True), 1):
-            results.append(self._check_item(check, asker, policy, now, call))
+            results.append(self._check_item(check, asker, policy, revision, now, call))
             if number % BATCH_TURN == 0:
                 # Also where a call ends that its caller has given up.
                 await asyncio.sleep(0)
@@ -99,7 +99,7 @@ class AuthorizationService:
                 return
             now = self._clock()
             (asker,) = self._askers((message.check,), now)
-            raw = self._check_item(message.check, asker, self._engine.snapshot_state, now, call)
+            raw = self._check_item(message.check, asker, self._engine.snapshot_state, self._revision, now, call)
             yield self._encoder.stream(raw)
         if await self._next(messages) is not None:
             raise too_long("stream", limit, ErrorReason.STREAM_TOO_LONG, "open another stream")
@@ -191,6 +191,10 @@ class AuthorizationService:
         finally:
             self._idle.discard(task)
 
+    @property
+    def _revision(self) -> int:
+        return NO_DIRECTORY if self._identities is None else self._identities.directory.revision
+
     def _askers(
         self, checks: Sequence[check_pb2.CheckRequest], now: float
     ) -> Sequence[Asker | InvalidCheckError | None]:
@@ -218,10 +222,11 @@ class AuthorizationService:
         message: check_pb2.CheckRequest,
         asker: Asker | InvalidCheckError | None,
         policy: ServedPolicy,
+        revision: int,
         now: float,
         call: Call,
     ) -> bytes:
-        """One of many: what is invalid in it is said in its place."""
+        """One of many, at a revision of the directory: what is invalid in it is said in its place."""
         try:
             if isinstance(asker, InvalidCheckError):
                 raise asker
@@ -229,7 +234,6 @@ class AuthorizationService:
             if message.minimum_policy_version or message.minimum_directory_revision:
                 require_state(message, policy, asker)
         except InvalidCheckError as error:
-            revision = NO_DIRECTORY if self._identities is None else self._identities.directory.revision
             return self._encoder.check(self._engine.refuse(error.message, policy, revision), error.violations)
         try:
             answer = self._engine.check(request, policy, call.id, asker)

@@ -31,7 +31,10 @@ def _fold_names(connection: sa.Connection) -> None:
     page = sa.select(identities.c.id, identities.c.name).order_by(identities.c.id).limit(ROWS_AT_ONCE)
     last = ""
     while rows := connection.execute(page.where(identities.c.id > last)).all():
-        connection.execute(
-            fill, [{"key": id, "folded": unicodedata.normalize("NFKC", name).casefold()} for id, name in rows]
-        )
+        connection.execute(fill, [{"key": id, "folded": _fold(name)} for id, name in rows])
         last = rows[-1].id
+
+
+def _fold(name: str) -> str:
+    seen = "".join(letter for letter in unicodedata.normalize("NFKC", name) if unicodedata.category(letter) != "Cf")
+    return " ".join(seen.casefold().split())
