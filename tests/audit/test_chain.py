@@ -5,6 +5,7 @@ import json
 import math
 import shutil
 import subprocess
+import time
 from typing import Any
 
 import pytest
@@ -146,3 +147,13 @@ def test_a_secret_in_a_name_is_masked() -> None:
     assert made["company"] == parse(made["record"]).record.company
     assert first[-40:] not in str(made)
     assert sorted((parse(made["record"]).record.after or {}).values()) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "part", ["eyJ", "eyJaaaaaaaa.", "azk_", "azk_aaaa_", "://a:", "-----BEGIN ", "a.", "\n", "eyJa-"]
+)
+def test_masking_takes_time_by_the_length_of_a_text(part: str) -> None:
+    """A text that is made to be searched for long is searched once: somebody waits for it with the store held."""
+    began = time.monotonic()
+    append(GENESIS, _with(justification=part * (200_000 // len(part))))
+    assert time.monotonic() - began < 5

@@ -10,9 +10,11 @@ from tests.postgres import Postgres, shared_postgres
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
+def scene(request: pytest.FixtureRequest) -> Scene:
     """A fresh directory on each database."""
-    yield request.getfixturevalue("file_scene" if request.param == "sqlite" else "postgresql_scene")
+    made = request.getfixturevalue("file_scene" if request.param == "sqlite" else "postgresql_scene")
+    assert isinstance(made, Scene)
+    return made
 
 
 @pytest.fixture

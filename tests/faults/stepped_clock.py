@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-from grpc._cython import cygrpc
+from grpc._cython import cygrpc  # type: ignore[attr-defined]  # it is compiled
 
 OFFSET = struct.Struct("d")
 
@@ -39,7 +39,7 @@ def _step_time(path: str) -> None:
         return right() + float(seconds)
 
     # The core of gRPC reads the machine's clock, and compares what it has read with this one.
-    cygrpc.time = SimpleNamespace(time=right)  # type: ignore[attr-defined]
+    cygrpc.time = SimpleNamespace(time=right)
     time.time = stepped
 
 

@@ -16,7 +16,7 @@ from tests.faults.scene import Client, Scene, ask, reason, refused_start
 from tests.server.sidecar import Failure, Sidecar, until
 
 PAGE = 4096
-PEOPLE = 20
+PEOPLE = 10
 
 
 def fold_log(path: Path) -> None:
@@ -74,7 +74,10 @@ def test_a_file_that_is_damaged_under_a_sidecar(file_scene: Scene, damage: Calla
 
         for file in path.parent.glob(f"{path.name}*"):
             file.rename(file_scene.folder / f"damaged{file.suffix}")
-        restore(saved, file_scene.url)
+        # Beside its place, and put there whole: what is followed is never empty.
+        restored = file_scene.folder / "restored.db"
+        restore(saved, str(restored))
+        restored.rename(path)
         until(lambda: "unseen" not in sidecar.ready()[1]["directory"])
         made = root.create("after", "CLERK").directory_revision
         assert made > PEOPLE

@@ -4,7 +4,7 @@ import os
 import resource
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
@@ -37,7 +37,7 @@ def _may_mount() -> bool:
 
 
 @pytest.fixture(params=["limit", *(["disk"] if _may_mount() else [])])
-def full(request: pytest.FixtureRequest, tmp_path: Path) -> Fill:
+def full(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fill]:
     """Leaves a store hardly any room, and gives what makes room again. Where no disk may be mounted a limit on files
     is tested alone."""
 
@@ -59,10 +59,11 @@ def full(request: pytest.FixtureRequest, tmp_path: Path) -> Fill:
         return filler.unlink
 
     if request.param == "limit":
-        return limit
+        yield limit
+        return
     assert _mount(tmp_path)
-    request.addfinalizer(lambda: _unmount(tmp_path))
-    return fill
+    yield fill
+    _unmount(tmp_path)
 
 
 def test_a_store_that_cannot_grow(full: Fill, tmp_path: Path) -> None:

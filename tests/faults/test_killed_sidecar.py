@@ -8,7 +8,7 @@ import grpc
 from tests.faults.scene import Client, Scene, ask, check_whole
 from tests.server.sidecar import Sidecar
 
-CLIENTS, CREATES, BEFORE = 4, 250, 300
+CLIENTS, CREATES, BEFORE = 4, 250, 200
 
 
 def create_until_it_ends(

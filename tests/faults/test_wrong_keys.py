@@ -59,8 +59,8 @@ def series(sidecar: Sidecar) -> set[str]:
 
 
 def test_ten_thousand_wrong_keys(file_scene: Scene) -> None:
-    """Each is denied for the same reason, right keys among them are answered all along, and nothing grows by it: not the
-    store, not what is held in memory, not the metrics, not the log."""
+    """Each is denied for the same reason, right keys among them are answered all along, and nothing grows by it: not
+    the store, not what is held in memory, not the metrics, not the log."""
     with file_scene.served() as (sidecar, root):
         root.create("ann", "CLERK")
         key = root.create_key("ann").secret

@@ -655,7 +655,7 @@ def test_while_the_store_is_held_everything_else_is_answered(server: Administere
         assert (refused.code, refused.info.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS")
         assert health.Check(health_pb2.HealthCheckRequest(service="authz.v1.DirectoryService"), timeout=5)
         for one in waiting:
-            one.cancel()  # type: ignore[no-untyped-call]  # grpc's types leave it out
+            one.cancel()
     finally:
         done.set()
         holder.join()

@@ -16,7 +16,7 @@ from authz_sidecar.directory.authentication import Authenticator
 from authz_sidecar.directory.copy import Changes, Contents, DirectoryCopy
 from authz_sidecar.directory.schema import AUDIT
 from authz_sidecar.engine import Engine, Identities
-from authz_sidecar.transports.grpc.service import BATCH_TURN, AuthorizationService
+from authz_sidecar.transports.grpc.service import BATCH_TURN, TOKEN_TURN, AuthorizationService
 from authz_sidecar.values.limits import Limits
 from tests.server.directory_scene import Scene, ask, follows, reason, served
 from tests.server.sidecar import Sidecar, check_of, failure_of, until
@@ -205,10 +205,46 @@ def test_a_request_names_its_subject_once(sidecar: Sidecar) -> None:
         (check_of(subject="", on_behalf_of="ann"), "subject"),
         (check_of(subject="robot", on_behalf_of="role:ADMIN"), "on_behalf_of"),
         (check_of(subject="role:ADMIN", on_behalf_of="ann"), "subject"),
+        # A secret in the place of a name would go to logs.
+        (check_of(subject=WRONG), "subject"),
+        (check_of(subject="robot", on_behalf_of=WRONG), "on_behalf_of"),
     ):
         failure = failure_of(lambda check=check: sidecar.stub.Check(check, timeout=10))  # type: ignore[misc]
         assert failure.code is grpc.StatusCode.INVALID_ARGUMENT
         assert set(failure.violations) == {field}
+        assert WRONG not in failure.message
+
+
+def test_tokens_of_a_batch_leave_others_their_turn() -> None:
+    """While the tokens of identity providers in a batch are verified other calls are answered, and each that is no good
+    is verified once, whatever it is asked about."""
+    copy, engine = DirectoryCopy(), Engine()
+    copy.replace(Contents("epoch", 7))
+    service = AuthorizationService(engine, Limits(), identities=Identities(copy, Authenticator(copy), engine.counts))
+    tokens = [f"eyJ.{number}.x" for number in range(20)]
+    checks = [check_of(subject="", credential=token, company=f"c{at}") for at in range(5) for token in tokens]
+    turns = 0
+
+    async def answer() -> check_pb2.BatchCheckResponse:
+        call: Any = SimpleNamespace(id="")
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        other = asyncio.create_task(others())
+        raw = await service.BatchCheck(check_pb2.BatchCheckRequest(checks=checks), call)
+        other.cancel()
+        assert isinstance(raw, bytes)
+        return check_pb2.BatchCheckResponse.FromString(raw)
+
+    results = asyncio.run(answer()).results
+    service.close()
+    assert {result.reason for result in results} == {reason("INVALID_CREDENTIAL")}
+    assert turns >= len(tokens) // TOKEN_TURN
+    assert engine.counts.authentications["invalid_credential"] == len(tokens)
 
 
 def test_authenticate_tells_whom_a_credential_stands_for(sidecar: Sidecar, scene: Scene) -> None:

@@ -336,4 +336,9 @@ def _changed(before: Any, after: Any) -> str:
     if before is None or after is None:
         return ""
     names = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
-    return ", ".join(f"{name}: {json.dumps(before.get(name))} → {json.dumps(after.get(name))}" for name in names)
+    return ", ".join(f"{name}: {_value(name, before)} → {_value(name, after)}" for name in names)
+
+
+def _value(name: str, data: Any) -> str:
+    value = data.get(name)
+    return time_text(value) if name.endswith("_at") and isinstance(value, float) else json.dumps(value)

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any, Unpack
 import click
 
 from authz_sidecar.cli.explanation import request_text
-from authz_sidecar.cli.loading import end
 from authz_sidecar.cli.option import color_option, format_option
 from authz_sidecar.cli.question import QuestionOptions, question_options, read_question
 from authz_sidecar.cli.remote import call_problems, inexact_problem, server_option, timeout_option
-from authz_sidecar.cli.terminal import ERROR, FAINT, CommandError, Line, Terminal, visible
+from authz_sidecar.cli.terminal import ERROR, FAINT, CommandError, Line, Terminal, end, visible
 from authz_sidecar.transports.address import Address
 from authz_sidecar.values import Request
 

@@ -18,12 +18,12 @@ from authz_sidecar.cli.explanation import (
     request_text,
 )
 from authz_sidecar.cli.instant import parse_instant
-from authz_sidecar.cli.loading import CompiledBundle, end, require_bundle, require_section
+from authz_sidecar.cli.loading import CompiledBundle, require_bundle, require_section
 from authz_sidecar.cli.option import color_option, format_option, policies_option
 from authz_sidecar.cli.place import Places
 from authz_sidecar.cli.question import QuestionOptions, question_options, read_question, violation_problem
 from authz_sidecar.cli.remote import call_problems, inexact_problem, server_option, timeout_option
-from authz_sidecar.cli.terminal import CommandError, Terminal
+from authz_sidecar.cli.terminal import CommandError, Terminal, end
 from authz_sidecar.decide.decider import Decider
 from authz_sidecar.transports.address import Address
 from authz_sidecar.values import Explanation, Reason, Request, Rule

@@ -7,10 +7,10 @@ import click
 from authz_sidecar.cli.comparison import Comparison, read_comparison
 from authz_sidecar.cli.directory import directory_option
 from authz_sidecar.cli.gate import check_gate_options, find_violations, gate_options, read_facts
-from authz_sidecar.cli.loading import CompiledBundle, end
+from authz_sidecar.cli.loading import CompiledBundle
 from authz_sidecar.cli.option import color_option, format_option, policies_option
 from authz_sidecar.cli.progress import Progress
-from authz_sidecar.cli.terminal import CommandError, Line, Terminal, plain, visible
+from authz_sidecar.cli.terminal import CommandError, Line, Terminal, end, plain, visible
 from authz_sidecar.review.access.change import AccessDiff
 from authz_sidecar.review.access.diff import diff_access
 from authz_sidecar.review.gates.violation import Violation, is_refused

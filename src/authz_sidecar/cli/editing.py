@@ -13,10 +13,10 @@ from authz_sidecar.bundle.policy_edit import Changed, PolicyEditError, PolicyEdi
 from authz_sidecar.bundle.wording import counted
 from authz_sidecar.cli.correcting import diff_lines, write_changes
 from authz_sidecar.cli.findings import finding_lines
-from authz_sidecar.cli.loading import CompiledBundle, end, require_bundle
+from authz_sidecar.cli.loading import CompiledBundle, require_bundle
 from authz_sidecar.cli.option import color_option, policies_option
 from authz_sidecar.cli.place import Places
-from authz_sidecar.cli.terminal import WARNING, CommandError, Line, Terminal, visible
+from authz_sidecar.cli.terminal import WARNING, CommandError, Line, Terminal, end, visible
 from authz_sidecar.compile.compiler import compile_bundle
 from authz_sidecar.review.access.diff import diff_access
 from authz_sidecar.review.material import Material

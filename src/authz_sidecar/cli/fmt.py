@@ -7,11 +7,10 @@ import click
 
 from authz_sidecar.bundle.wording import counted
 from authz_sidecar.cli.correcting import diff_lines, write_changes
-from authz_sidecar.cli.loading import end
 from authz_sidecar.cli.option import color_option, policies_argument
 from authz_sidecar.cli.place import Places, require_directory
 from authz_sidecar.cli.progress import Progress
-from authz_sidecar.cli.terminal import PLACE, CommandError, Terminal, visible
+from authz_sidecar.cli.terminal import PLACE, CommandError, Terminal, end, visible
 from authz_sidecar.sources.directory import read_directory
 
 UNTIDY = 1

@@ -10,9 +10,8 @@ from typing import IO, Any
 
 from authz_sidecar.cli.administration import Administration, AdministrationOptions, administration
 from authz_sidecar.cli.listing import all_records
-from authz_sidecar.cli.loading import end
 from authz_sidecar.cli.progress import Progress
-from authz_sidecar.cli.terminal import CommandError, Terminal, visible
+from authz_sidecar.cli.terminal import CommandError, Terminal, end, visible
 from authz_sidecar.directory.errors import DirectoryError, Fault
 from authz_sidecar.directory.identity_import import Imported, ImportFailure, ImportRow
 from authz_sidecar.directory.records import AssignmentRecord, IdentityRecord

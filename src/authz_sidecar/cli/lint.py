@@ -13,12 +13,12 @@ from authz_sidecar.cli.correcting import correct_bundle
 from authz_sidecar.cli.directory import directory_option, read_held_roles, read_roles_together
 from authz_sidecar.cli.findings import count_line, finding_lines, github_lines
 from authz_sidecar.cli.lint_forms import gitlab_report, lint_form
-from authz_sidecar.cli.loading import ReadBundle, end, read_bundle
+from authz_sidecar.cli.loading import ReadBundle, read_bundle
 from authz_sidecar.cli.option import color_option, format_option, policies_argument
 from authz_sidecar.cli.place import Places
 from authz_sidecar.cli.progress import Progress
 from authz_sidecar.cli.sarif import sarif_log
-from authz_sidecar.cli.terminal import FAINT, PLACE, WARNING, CommandError, Line, Terminal, visible
+from authz_sidecar.cli.terminal import FAINT, PLACE, WARNING, CommandError, Line, Terminal, end, visible
 from authz_sidecar.review.baseline import Baseline, BaselineError, Contexts, NewBaseline, read_baseline
 from authz_sidecar.review.choice import Choice, code_problem
 from authz_sidecar.review.held_roles import primary_findings

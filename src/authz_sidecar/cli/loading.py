@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import click
 import msgspec
 
 from authz_sidecar.bundle.bundle import Bundle
@@ -126,8 +125,3 @@ def require_section(terminal: Terminal, snapshot: Snapshot, section: str) -> Non
             f"`--section` takes {numbers}" if numbers else "leave `--section` away: the model has only unnumbered ones",
         ),
     )
-
-
-def end(code: int) -> None:
-    """End the running command with an exit code."""
-    click.get_current_context().exit(code)

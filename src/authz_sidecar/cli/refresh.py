@@ -6,10 +6,9 @@ from pathlib import Path
 import click
 
 from authz_sidecar.cli.administration import CREDENTIAL, administration_problems, clear_credential, read_credential
-from authz_sidecar.cli.loading import end
 from authz_sidecar.cli.option import color_option, format_option
 from authz_sidecar.cli.remote import server_option
-from authz_sidecar.cli.terminal import CommandError, Terminal, visible
+from authz_sidecar.cli.terminal import CommandError, Terminal, end, visible
 from authz_sidecar.engine.refresh import RefreshOutcome
 from authz_sidecar.transports.address import Address
 

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import click
 
-from authz_sidecar.cli.loading import end
 from authz_sidecar.cli.log_reading import read_logs, require_decisions, require_logs
 from authz_sidecar.cli.option import color_option, format_option, policies_option
 from authz_sidecar.cli.progress import Progress
 from authz_sidecar.cli.side import require_side
-from authz_sidecar.cli.terminal import Terminal
+from authz_sidecar.cli.terminal import Terminal, end
 from authz_sidecar.decide.decider import Decider
 from authz_sidecar.review.logged_requests import LogReader
 from authz_sidecar.review.replay import Replay

@@ -36,8 +36,8 @@ class CompaniesType(click.ParamType[tuple[str, ...]]):
 
 _OPTIONS = (
     directory_option(
-        "Know the identities, credentials and roles of this directory: a SQLite file, which is made if it is not there, "
-        "or `postgresql://HOST/DATABASE`."
+        "Know the identities, credentials and roles of this directory: a SQLite file, which is made if it is not "
+        "there, or `postgresql://HOST/DATABASE`."
     ),
     click.option(
         "--companies",

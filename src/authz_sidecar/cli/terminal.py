@@ -28,6 +28,7 @@ __all__ = [
     "Line",
     "Piece",
     "Terminal",
+    "end",
     "plain",
     "visible",
 ]
@@ -142,3 +143,8 @@ class CommandError(click.ClickException):
             self._terminal.note((("error:", ERROR), f" {visible(message)}"))
             if help:
                 self._terminal.note(("  ", ("help:", HELP), f" {visible(help)}"))
+
+
+def end(code: int) -> None:
+    """End the running command with an exit code."""
+    click.get_current_context().exit(code)

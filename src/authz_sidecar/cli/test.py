@@ -17,7 +17,7 @@ from authz_sidecar.cli.explanation import (
     request_text,
 )
 from authz_sidecar.cli.junit import JunitCase, junit_text
-from authz_sidecar.cli.loading import CompiledBundle, end, require_bundle
+from authz_sidecar.cli.loading import CompiledBundle, require_bundle
 from authz_sidecar.cli.option import color_option, format_option, policies_argument
 from authz_sidecar.cli.progress import Progress
 from authz_sidecar.cli.terminal import (
@@ -29,6 +29,7 @@ from authz_sidecar.cli.terminal import (
     CommandError,
     Line,
     Terminal,
+    end,
     plain,
     visible,
 )

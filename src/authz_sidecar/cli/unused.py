@@ -8,11 +8,11 @@ import click
 
 from authz_sidecar.bundle.wording import counted
 from authz_sidecar.cli.instant import parse_instant, period_begin
-from authz_sidecar.cli.loading import end, require_bundle
+from authz_sidecar.cli.loading import require_bundle
 from authz_sidecar.cli.log_reading import read_logs, require_decisions, require_logs
 from authz_sidecar.cli.option import color_option, format_option, policies_option
 from authz_sidecar.cli.progress import Progress
-from authz_sidecar.cli.terminal import WARNING, Terminal
+from authz_sidecar.cli.terminal import WARNING, Terminal, end
 from authz_sidecar.compile.compiler import with_searches
 from authz_sidecar.review.grant_use import UseCounter
 from authz_sidecar.review.logged_requests import LogFacts, LogReader

@@ -7,7 +7,7 @@ import click
 
 from authz_sidecar.bundle.wording import listed, quote, suggest
 from authz_sidecar.cli.directory import directory_option
-from authz_sidecar.cli.loading import CompiledBundle, end, require_bundle
+from authz_sidecar.cli.loading import CompiledBundle, require_bundle
 from authz_sidecar.cli.option import color_option, format_option, policies_option
 from authz_sidecar.cli.standing import (
     access_within,
@@ -18,7 +18,7 @@ from authz_sidecar.cli.standing import (
     permissions,
     require_values,
 )
-from authz_sidecar.cli.terminal import DENY, FAINT, CommandError, Terminal, visible
+from authz_sidecar.cli.terminal import DENY, FAINT, CommandError, Terminal, end, visible
 from authz_sidecar.review.access.change import Box, Kind
 from authz_sidecar.review.access.region import Region
 from authz_sidecar.review.access.space import AccessSpace

@@ -9,7 +9,7 @@ import msgspec
 
 from authz_sidecar.bundle.wording import counted
 from authz_sidecar.cli.directory import directory_option
-from authz_sidecar.cli.loading import CompiledBundle, end, require_bundle
+from authz_sidecar.cli.loading import CompiledBundle, require_bundle
 from authz_sidecar.cli.option import color_option, format_option, policies_option
 from authz_sidecar.cli.standing import (
     access_within,
@@ -21,7 +21,7 @@ from authz_sidecar.cli.standing import (
     permissions,
     require_values,
 )
-from authz_sidecar.cli.terminal import ALLOW, DENY, FAINT, Line, Terminal, visible
+from authz_sidecar.cli.terminal import ALLOW, DENY, FAINT, Line, Terminal, end, visible
 from authz_sidecar.review.access.change import SELF, AccessDiff, Box, Change, Kind
 from authz_sidecar.review.access.region import Region
 from authz_sidecar.review.report.wording import role_name

@@ -3,6 +3,7 @@
 import enum
 from collections.abc import Mapping, Sequence
 
+from authz_sidecar.directory.secrets import without_secrets
 from authz_sidecar.values import Violation
 
 
@@ -44,10 +45,12 @@ class DirectoryError(Exception):
         details: Mapping[str, str] | None = None,
         retry_after: float | None = None,
     ) -> None:
+        # What was given is repeated, and may be a credential in the wrong place.
+        message = without_secrets(message)
         super().__init__(message)
         self.fault = fault
         self.message = message
-        self.help = help
-        self.violations = tuple(violations)
-        self.details = dict(details or {})
+        self.help = without_secrets(help)
+        self.violations = tuple([Violation(found.field, without_secrets(found.description)) for found in violations])
+        self.details = {name: without_secrets(value) for name, value in (details or {}).items()}
         self.retry_after = retry_after

@@ -9,6 +9,7 @@ from authz_sidecar.audit.record import OPERATOR_PREFIX, SIDECAR
 from authz_sidecar.bundle.wording import listed, quote, suggest
 from authz_sidecar.directory.errors import DirectoryError, Fault
 from authz_sidecar.directory.operation import invalid
+from authz_sidecar.directory.secrets import find_id
 from authz_sidecar.values import Violation
 from authz_sidecar.values.directory_rules import DirectoryRules
 from authz_sidecar.values.identity import ANY
@@ -76,6 +77,8 @@ def check_text(text: str, field: str, what: str, most: int) -> None:
     for character in text:
         if unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t":
             raise invalid(field, f"{what} holds the control character U+{ord(character):04X}", "remove it")
+    if find_id(text):
+        raise invalid(field, f"{what} holds a credential", "leave it out, and revoke it where others may have seen it")
 
 
 def check_justification(text: str, field: str = "justification") -> None:

@@ -27,6 +27,7 @@ _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _TEXT = re.compile(r"((az[kt])_([0-9A-Za-z]{16})_([0-9A-Za-z]{43}))_([0-9A-Za-z]{6})")
 # With some of a secret behind it, also where the rest is cut off or mistyped.
 _PART = re.compile(r"az[kt]_([0-9A-Za-z]{16})_[0-9A-Za-z]")
+_WHOLE = re.compile(rf"{_PART.pattern}[0-9A-Za-z_]*")
 _PAIRS = [first + second for first in _DIGITS for second in _DIGITS]
 
 
@@ -87,6 +88,11 @@ def find_id(text: str) -> str:
     """The id of a credential that stands in a text, whole or in part, where none should; "" if none does."""
     found = _PART.search(text)
     return "" if found is None else found[1]
+
+
+def without_secrets(text: str) -> str:
+    """A text in which credentials, whole or in part, are replaced, for messages that repeat what was given."""
+    return _WHOLE.sub("(secret)", text)
 
 
 def hash_secret(secret: str) -> bytes:

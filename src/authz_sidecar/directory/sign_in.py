@@ -328,5 +328,7 @@ def _refusal(problem: str) -> DirectoryError:
             Fault.UNAUTHENTICATED, "the identity is switched off", "ask an administrator", details={"cause": INACTIVE}
         )
     return DirectoryError(
-        Fault.UNAUTHENTICATED, "the sign-in failed", "check the name and the password; after several failures, wait"
+        Fault.UNAUTHENTICATED,
+        "the sign-in failed",
+        "check the name and the password, or the token; after several failures, wait",
     )

@@ -80,12 +80,12 @@ class KindRules(msgspec.Struct, frozen=True):
 class DirectoryRules(msgspec.Struct, frozen=True):
     """What every change of the directory has to keep, and what a decision needs to read it.
 
-    `form` is the bundle's: `casbin` (roles are names of `g`, no grants, shares or flags), `basic` or `extended`; `domains`
-    says whether roles are held in companies. New identities get `default_role` ("" for none) until another role is
-    granted, and again once the last is gone. With `role_required` an identity always has a role. `object_types` maps
-    each type to its actions, those of the sidecar itself included. `justified` are object types whose grants and shares
-    need a justification. `role_tokens` are the tokens of holders of a role, where they are not those of the kind.
-    `impersonated_platform_roles` are the platform roles whose holders may be impersonated.
+    `form` is the bundle's: `casbin` (roles are names of `g`, no grants, shares or flags), `basic` or `extended`;
+    `domains` says whether roles are held in companies. New identities get `default_role` ("" for none) until another
+    role is granted, and again once the last is gone. With `role_required` an identity always has a role. `object_types`
+    maps each type to its actions, those of the sidecar itself included. `justified` are object types whose grants and
+    shares need a justification. `role_tokens` are the tokens of holders of a role, where they are not those of the
+    kind. `impersonated_platform_roles` are the platform roles whose holders may be impersonated.
     """
 
     form: str = "casbin"
@@ -100,7 +100,9 @@ class DirectoryRules(msgspec.Struct, frozen=True):
     flags: Mapping[str, FlagFacts] = {}
     groups: tuple[GroupFacts, ...] = ()
     users: KindRules = KindRules()
-    service_accounts: KindRules = KindRules(passwords=False, tokens=TokenRules(5 * YEAR, sliding=False, most_seconds=0.0))
+    service_accounts: KindRules = KindRules(
+        passwords=False, tokens=TokenRules(5 * YEAR, sliding=False, most_seconds=0.0)
+    )
     role_tokens: Mapping[str, TokenRules] = {}
     break_glass_seconds: float = 8 * 3600.0
     impersonated_platform_roles: frozenset[str] = frozenset()

@@ -1,4 +1,4 @@
-"""What a directory knows of one identity that a decision needs: an argument of the decision, like the request's time."""
+"""What a directory knows of one identity that a decision needs: an argument of it, like the request's time."""
 
 import enum
 from collections.abc import Mapping

@@ -45,7 +45,7 @@ class AuditClient(AdministrationClient):
         except grpc.RpcError as error:
             raise read_failure(error) from None
         finally:
-            call.cancel()  # type: ignore[no-untyped-call]
+            call.cancel()
 
 
 def _message(filter: AuditFilter) -> messages.AuditFilter:

@@ -1,12 +1,12 @@
 """Who asks: the fields of a message that name the subject, by itself, by a credential, or as somebody to act for."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 from authz_sidecar._proto.authz.v1 import check_pb2, filter_pb2
 from authz_sidecar.engine import Asker, Identities
 from authz_sidecar.transports.grpc.errors import ErrorReason, InvalidCheckError, not_supported
-from authz_sidecar.values import Violation
+from authz_sidecar.values import Reason, Violation
 from authz_sidecar.values.request import ROLE_PREFIX, value_problem
 
 Asking: TypeAlias = check_pb2.CheckRequest | filter_pb2.FilterObjectsRequest
@@ -15,12 +15,23 @@ NOBODY = Violation("subject", "neither subject nor credential is set")
 # Stands for the subject of a request whose credential stands for nobody, while the rest of it is looked at. It is this
 # very object, which no text that was received is.
 STAND_IN = "--"
+# How API keys and access tokens begin.
+SECRETS = ("azk_", "azt_")
 
 
-def read_asker(message: Asking, identities: Identities, company: str | None, time: float) -> Asker:
+def read_asker(
+    message: Asking,
+    identities: Identities,
+    company: str | None,
+    time: float,
+    refused: Mapping[str, Reason] | None = None,
+) -> Asker:
     """For whom to decide what a message asks about an object of `company` (None: of any), at `time` (seconds since
-    1970-01-01 UTC). Raises InvalidCheckError."""
+    1970-01-01 UTC). `refused` are credentials that are known to stand for nobody. Raises InvalidCheckError."""
     subject, credential, user = message.subject, message.credential, message.on_behalf_of
+    # A secret in the wrong field would go to logs as a name.
+    if subject.startswith(SECRETS):
+        raise InvalidCheckError([Violation("subject", "subject is a credential; send it as credential")])
     if credential or user:
         _require_one(message)
         if subject:
@@ -30,6 +41,10 @@ def read_asker(message: Asking, identities: Identities, company: str | None, tim
                 problem = f"begins with `{ROLE_PREFIX}`, which is kept for roles"
             if problem:
                 raise InvalidCheckError([Violation("subject", f"subject {problem}")])
+        if user.startswith(SECRETS):
+            raise InvalidCheckError([Violation("on_behalf_of", "on_behalf_of is a credential; name the user")])
+        if refused and credential in refused:
+            return Asker("", None, identities.directory.revision, refused[credential], named=True)
     return identities.asker(subject, credential, user, company, time)
 
 
