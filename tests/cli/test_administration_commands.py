@@ -13,6 +13,7 @@ from tests.cli.command_line import Run
 from tests.server.sidecar import running_sidecar
 
 POLICIES = Path(__file__).parents[2] / "policies"
+FLAG_OFF = "can_start_analysis_biometry=off"
 STORE = ("--directory", "identities.db", "--policies", str(POLICIES))
 
 
@@ -353,3 +354,20 @@ def test_a_check_knows_whom_the_directory_knows(call: Run) -> None:
     made(call, "identities", "deactivate", "carol")
     done = call(*question, *STORE[:2])
     assert (done.returncode, "inactive_subject" in done.stdout) == (1, True)
+
+
+def test_whoami_tells_whom_a_credential_stands_for(call: Run, store: str, tmp_path: Path) -> None:
+    """Through a running sidecar a credential is told with its identity and roles; one that is no good exits 1, and none
+    at all 2."""
+    made(call, "identities", "create", "carol", "--company", "acme", "--role", "CLIENT", "--flag", FLAG_OFF)
+    done = call("keys", "create", "carol", "mine", "--output", "mine.csv", *STORE)
+    assert done.returncode == 0, done.stderr
+    with running_sidecar("--directory", str(tmp_path / "identities.db"), policies=POLICIES) as sidecar:
+        there = ("whoami", "--server", sidecar.grpc)
+        (known,) = records(call(*there, "--credential-file", "mine.csv", "--format", "json").stdout)
+        assert (known["subject"], known["kind"], known["roles"]) == ("carol", "user", ["CLIENT@acme"])
+        assert "carol" in call(*there, "--credential-file", "mine.csv").stdout
+        (tmp_path / "wrong").write_text(store[:-1] + ("a" if store[-1] != "a" else "b"))
+        refused = call(*there, "--credential-file", "wrong")
+        assert (refused.returncode, refused.stdout.splitlines()[0]) == (1, "nobody reason=invalid_credential")
+        assert call(*there).returncode == 2

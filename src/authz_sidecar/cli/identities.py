@@ -92,6 +92,7 @@ def command() -> None:
 )
 @click.option("--name", default="", metavar="TEXT", help="What people call it.")
 @click.option("--description", default="", metavar="TEXT", help="What it is for.")
+@click.option("--flag", "flags", multiple=True, metavar="NAME=on|off", help="Switch a flag; may be repeated.")
 @click.option("--inactive", is_flag=True, help="Make it switched off.")
 @justification_option
 @idempotency_option
@@ -104,6 +105,7 @@ def create(
     roles: tuple[str, ...],
     name: str,
     description: str,
+    flags: tuple[str, ...],
     inactive: bool,
     justification: str,
     idempotency_key: str,
@@ -113,13 +115,31 @@ def create(
     """Make the identity ID."""
     terminal = Terminal(options["color"])
     record = IdentityRecord(
-        id=id, kind=KINDS[kind], company=company, active=not inactive, name=name, description=description
+        id=id,
+        kind=KINDS[kind],
+        company=company,
+        active=not inactive,
+        name=name,
+        description=description,
+        flags={flag: on for flag, on in _read_flags(terminal, flags).items() if on is not None},
     )
     with administration(terminal, options) as directory:
         made = directory.create_identity(
             record, roles, justification=justification, idempotency_key=idempotency_key, dry_run=dry_run
         )
     show_record(terminal, options["form"], made)
+
+
+def _read_flags(terminal: Terminal, flags: tuple[str, ...]) -> dict[str, bool | None]:
+    """Flags by name; None is the default. Raises CommandError."""
+    read: dict[str, bool | None] = {}
+    for flag in flags:
+        name, _, value = flag.partition("=")
+        if value not in FLAG_VALUES:
+            help = "write `NAME=on`, `NAME=off` or `NAME=default`"
+            raise CommandError(terminal, (f"`{flag}` switches no flag", help))
+        read[name] = FLAG_VALUES[value]
+    return read
 
 
 @command.command(name="show")
@@ -215,13 +235,7 @@ def update(
         changes["name"] = name
     if description is not None:
         changes["description"] = description
-    for flag in flags:
-        key, _, value = flag.partition("=")
-        if value not in FLAG_VALUES:
-            raise CommandError(
-                terminal, (f"`{flag}` switches no flag", "write `NAME=on`, `NAME=off` or `NAME=default`")
-            )
-        changes[f"flags.{key}"] = FLAG_VALUES[value]
+    changes |= {f"flags.{flag}": on for flag, on in _read_flags(terminal, flags).items()}
     if not changes:
         raise CommandError(terminal, ("nothing is to be changed", "give `--name`, `--description` or `--flag`"))
     with administration(terminal, options) as directory:

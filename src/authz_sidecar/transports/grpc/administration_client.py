@@ -9,8 +9,10 @@ import msgspec
 from google.protobuf import field_mask_pb2
 from google.protobuf.message import Message
 
+from authz_sidecar._proto.authz.v1 import authenticate_pb2
 from authz_sidecar._proto.authz.v1 import credential_service_pb2 as credential
 from authz_sidecar._proto.authz.v1 import directory_service_pb2 as directory
+from authz_sidecar._proto.authz.v1.authorization_service_pb2_grpc import AuthorizationServiceStub
 from authz_sidecar._proto.authz.v1.credential_service_pb2_grpc import CredentialServiceStub
 from authz_sidecar._proto.authz.v1.directory_service_pb2_grpc import DirectoryServiceStub
 from authz_sidecar.directory.records import (
@@ -24,9 +26,22 @@ from authz_sidecar.directory.records import (
     TokenRecord,
 )
 from authz_sidecar.transports.address import Address
-from authz_sidecar.transports.grpc.client import channel_options, read_failure
-from authz_sidecar.transports.grpc.record_messages import TIMES, etag, read_record, record_message, timestamp
+from authz_sidecar.transports.grpc.client import channel_options, read_failure, read_reason
+from authz_sidecar.transports.grpc.record_messages import TIMES, etag, read_record, record_message, seconds, timestamp
+from authz_sidecar.values import Reason
 from authz_sidecar.values.identity import IdentityKind
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """Whom a credential stands for: roles are written `ROLE` or `ROLE@COMPANY`, times are seconds since 1970-01-01
+    UTC."""
+
+    subject: str
+    kind: IdentityKind
+    company: str
+    credential: str
+    expires_at: float | None
+    roles: tuple[str, ...]
 
 
 class AdministrationClient:
@@ -40,6 +55,8 @@ class AdministrationClient:
             if authority is None
             else grpc.secure_channel(str(address), grpc.ssl_channel_credentials(authority), options=options)
         )
+        self._authorization = AuthorizationServiceStub(self._channel)
+        self._credential = credential
         self._directory = DirectoryServiceStub(self._channel)
         self._credentials = CredentialServiceStub(self._channel)
         self._timeout = timeout
@@ -58,6 +75,22 @@ class AdministrationClient:
             return method(message, timeout=self._timeout, metadata=self._metadata)
         except grpc.RpcError as error:
             raise read_failure(error) from None
+
+    def authenticate(self) -> Known | Reason:
+        """Whom the credential stands for, or why it stands for nobody. Raises UnknownReasonError as well."""
+        answer = self._ask(
+            self._authorization.Authenticate, authenticate_pb2.AuthenticateRequest(credential=self._credential)
+        )
+        if not answer.authenticated:
+            return read_reason(answer.reason)
+        return Known(
+            subject=answer.subject,
+            kind=IdentityKind(answer.kind),
+            company=answer.company,
+            credential=answer.credential_name,
+            expires_at=seconds(answer.expire_time) if answer.HasField("expire_time") else None,
+            roles=tuple([f"{held.role}@{held.company}" if held.company else held.role for held in answer.roles]),
+        )
 
     # --- identities
 

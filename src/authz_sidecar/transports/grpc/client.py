@@ -173,11 +173,16 @@ def _whole_numbers(value: Any) -> Iterator[int]:
 
 def read_answer(message: check_pb2.CheckResponse, detail: str = "", source: str = "") -> Answer:
     """The answer in a message; raises UnknownReasonError."""
-    reason = _KNOWN_REASONS.get(message.reason)
-    if reason is None:
-        raise UnknownReasonError(message.reason)
-    decision = Decision(message.allowed, reason, detail=detail, source=source)
+    decision = Decision(message.allowed, read_reason(message.reason), detail=detail, source=source)
     return Answer(decision, message.policy_version, message.directory_revision, message.decision_id)
+
+
+def read_reason(number: int) -> Reason:
+    """The reason of a number; raises UnknownReasonError."""
+    reason = _KNOWN_REASONS.get(number)
+    if reason is None:
+        raise UnknownReasonError(number)
+    return reason
 
 
 def reason_label(number: int) -> str:
