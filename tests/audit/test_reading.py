@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from authz_sidecar.audit.export import FIELDS, csv_lines, escape_cell, json_lines, time_text
+from authz_sidecar.audit.export import FIELDS, csv_lines, json_lines, time_text
 from authz_sidecar.audit.reading import (
     AuditFilter,
     Entry,
@@ -23,6 +23,7 @@ from authz_sidecar.audit.reading import (
     read_page,
 )
 from authz_sidecar.audit.record import AuditRecord
+from authz_sidecar.values.spreadsheet import escape_cell, unescape_cell
 from tests.audit.chains import BEGAN, Chain
 
 RECORDS: list[dict[str, Any]] = [
@@ -148,6 +149,7 @@ def test_no_cell_is_run_by_a_spreadsheet(said: str) -> None:
         assert re.search(r"(?:^|[;\t\r\n])\s*[=+\-@＝＋－＠]", cell) is None
         assert _unescaped(cell) == said
         assert escape_cell(said) == cell
+        assert unescape_cell(cell) == said
 
 
 def test_a_time_that_no_calendar_has_is_shown_as_it_is() -> None:

@@ -7,22 +7,15 @@ export can be verified without this program. CSV has a column a field.
 import csv
 import io
 import json
-import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from authz_sidecar.audit.reading import Entry
 from authz_sidecar.audit.record import AuditRecord
+from authz_sidecar.values.spreadsheet import escape_cell
 
 FIELDS: Final = (*AuditRecord.__struct_fields__, "hash")
-# Where a spreadsheet would run what follows, or take it for more than text (OWASP, CSV injection): at the beginning of
-# a cell, and after what begins another one where semicolons, tabs or lines divide cells, whatever the quotes say. Some
-# leave out spaces before it. Full-width forms act, too. An apostrophe gets one more, so that taking one away at each
-# of these places always gives what was written.
-_ACTING: Final = re.compile(
-    r"\A(?=[\t\r\n])|(?:\A|(?<=[;\t\r\n]))(?=(?:[^\S;\t\r\n]|[\0\u200b-\u200f\ufeff])*[=+\-@'\uff1d\uff0b\uff0d\uff20])"
-)
 
 
 def json_lines(entries: Iterable[Entry]) -> Iterator[str]:
@@ -47,11 +40,6 @@ def csv_lines(entries: Iterable[Entry]) -> Iterator[str]:
     for entry in entries:
         cells = [_cell(name, getattr(entry.record, name)) for name in AuditRecord.__struct_fields__]
         yield line([*map(escape_cell, cells), entry.hash.hex()])
-
-
-def escape_cell(text: str) -> str:
-    """A cell that a spreadsheet takes for text, whatever is in it: where it would not, there is an apostrophe."""
-    return _ACTING.sub("'", text)
 
 
 def time_text(seconds: float) -> str:

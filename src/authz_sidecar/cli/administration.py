@@ -200,10 +200,6 @@ def _local(terminal: Terminal, directory: str, policies: Path) -> Iterator["Stor
             raise CommandError(terminal, *directory_problems(error)) from None
 
 
-# As docs/credentials.md gives it to scanners.
-_KEY_OR_TOKEN = re.compile(r"\baz[kt]_[0-9A-Za-z]{16}_[0-9A-Za-z]{43}_[0-9A-Za-z]{6}\b")
-
-
 def operator_name() -> str:
     """What the audit calls whoever works at a store itself: `operator:NAME`."""
     try:
@@ -230,9 +226,12 @@ def read_credential(terminal: Terminal, file: Path | None) -> str:
     """
     if file is None:
         return os.environ.get(CREDENTIAL, "").strip()
+    from authz_sidecar.directory.secrets import PATTERN
+
     text = _read_file(terminal, file).decode("utf-8", "replace").strip()
-    found = set(_KEY_OR_TOKEN.findall(text)) or set(text.split())
-    if len(found) != 1 or (not text.isascii() and not _KEY_OR_TOKEN.search(text)):
+    written = set(re.findall(PATTERN, text))
+    found = written or set(text.split())
+    if len(found) != 1 or not (written or text.isascii()):
         raise CommandError(
             terminal, (f"`{file}` does not hold a credential", "put the key or token alone into the file")
         )

@@ -18,6 +18,7 @@ from authz_sidecar.directory.records import AssignmentRecord, IdentityRecord
 from authz_sidecar.transports.grpc.administration_client import AdministrationClient
 from authz_sidecar.transports.grpc.client import CallFailedError
 from authz_sidecar.values.identity import IdentityKind
+from authz_sidecar.values.spreadsheet import escape_cell, unescape_cell
 
 FIELDS = ("id", "kind", "company", "active", "name", "description", "roles", "flags")
 MAX_LINE = 1 << 20
@@ -29,9 +30,6 @@ REFUSED = 1
 ENDING = ("UNAVAILABLE", "UNAUTHENTICATED", "DEADLINE_EXCEEDED")
 SHOWN = 20
 EXISTS = ("it exists", "give `--update` to change it to what the file says")
-# What a spreadsheet would run as a formula begins so (OWASP, "CSV Injection"); the escape is taken off again.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-ESCAPE = "'"
 
 
 class RowError(Exception):
@@ -234,16 +232,12 @@ def _csv_rows(terminal: Terminal, file: IO[str], path: Path) -> Iterator[tuple[I
             cells = next(reader)
             if None in cells:
                 raise RowError("the line has more cells than there are columns")
-            plain = {name: _unescaped(value or "") for name, value in cells.items() if value is not None}
+            plain = {name: unescape_cell(value or "") for name, value in cells.items() if value is not None}
             yield _row(reader.line_num, plain | _lists(plain)), reader.line_num, ""
         except StopIteration:
             return
         except (RowError, csv.Error) as error:
             yield None, reader.line_num, str(error)
-
-
-def _unescaped(value: str) -> str:
-    return value[1:] if value[:1] == ESCAPE and value[1:2] in _FORMULA else value
 
 
 def _lists(cells: Mapping[str, str]) -> dict[str, Any]:
@@ -350,7 +344,7 @@ def _write(
             held,
             flags,
         )
-        writer.writerow([ESCAPE + cell if cell[:1] in _FORMULA and cell else cell for cell in cells])
+        writer.writerow([escape_cell(cell) for cell in cells])
 
 
 def _json(record: IdentityRecord, held: list[AssignmentRecord]) -> dict[str, Any]:

@@ -10,10 +10,9 @@ import json
 from datetime import UTC, datetime
 
 from authz_sidecar.directory.records import Issued, KeyRecord
+from authz_sidecar.values.spreadsheet import escape_cell
 
 FIELDS = ("key_id", "name", "identity", "secret", "expires")
-# A spreadsheet would run a cell that begins so as a formula (OWASP, CSV injection).
-_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def key_csv(issued: Issued) -> str:
@@ -22,7 +21,7 @@ def key_csv(issued: Issued) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(FIELDS)
-    writer.writerow([_cell(value) for value in _values(issued).values()])
+    writer.writerow([escape_cell(value) for value in _values(issued).values()])
     return text.getvalue()
 
 
@@ -37,10 +36,6 @@ def _values(issued: Issued) -> dict[str, str]:
         raise ValueError("the secret of a key is known when it is made, and never again")
     expires = "" if key.expires_at is None else _rfc3339(key.expires_at)
     return dict(zip(FIELDS, (key.id, key.name, key.identity, issued.secret, expires), strict=True))
-
-
-def _cell(value: str) -> str:
-    return f"'{value}" if value.startswith(_FORMULAS) else value
 
 
 def _rfc3339(seconds: float) -> str:
