@@ -27,7 +27,8 @@ from authz_sidecar.directory.records import (
 )
 from authz_sidecar.transports.address import Address
 from authz_sidecar.transports.grpc.client import channel_options, read_failure, read_reason
-from authz_sidecar.transports.grpc.record_messages import TIMES, etag, read_record, record_message, seconds, timestamp
+from authz_sidecar.transports.grpc.conversion import timestamp
+from authz_sidecar.transports.grpc.record_messages import TIMES, etag, read_record, record_message, seconds
 from authz_sidecar.values import Reason
 from authz_sidecar.values.identity import IdentityKind
 

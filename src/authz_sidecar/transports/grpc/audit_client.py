@@ -12,7 +12,7 @@ from authz_sidecar.audit.reading import AuditFilter, Entry
 from authz_sidecar.transports.address import Address
 from authz_sidecar.transports.grpc.administration_client import AdministrationClient
 from authz_sidecar.transports.grpc.client import CallFailedError, read_failure
-from authz_sidecar.transports.grpc.record_messages import timestamp
+from authz_sidecar.transports.grpc.conversion import timestamp
 
 PAGE = 500
 

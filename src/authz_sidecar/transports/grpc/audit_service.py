@@ -32,10 +32,10 @@ from authz_sidecar.directory.errors import DirectoryError, Fault
 from authz_sidecar.directory.records import Page
 from authz_sidecar.transports.grpc.administration_conversion import Checked, call_error
 from authz_sidecar.transports.grpc.administration_desk import READ, Desk, Narrowed, narrow
+from authz_sidecar.transports.grpc.conversion import timestamp
 from authz_sidecar.transports.grpc.errors import CallError, ErrorReason, draining
 from authz_sidecar.transports.grpc.guard import Caller, Thing
 from authz_sidecar.transports.grpc.methods import KnownAnswerStreamCall, KnownUnaryCall
-from authz_sidecar.transports.grpc.record_messages import timestamp
 from authz_sidecar.values.request import value_problem
 
 AUDIT = "sidecar.audit"

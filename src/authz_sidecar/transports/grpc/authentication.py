@@ -1,12 +1,11 @@
 """`Authenticate`: whom a credential stands for, as a message."""
 
-import math
-
 from google.protobuf import timestamp_pb2
 
 from authz_sidecar._proto.authz.v1 import authenticate_pb2, identity_pb2
 from authz_sidecar.engine import Identities, ServedPolicy
 from authz_sidecar.engine.holdings import held_roles
+from authz_sidecar.transports.grpc.conversion import timestamp
 from authz_sidecar.transports.grpc.encoding import REASONS
 from authz_sidecar.values import Reason
 from authz_sidecar.values.identity import IdentityKind
@@ -42,5 +41,4 @@ def _timestamp(seconds: float) -> timestamp_pb2.Timestamp | None:
     """None for never."""
     if seconds >= MAX_SECONDS:
         return None
-    whole = math.floor(seconds)
-    return timestamp_pb2.Timestamp(seconds=whole, nanos=round((seconds - whole) * 1e6) * 1000 % 1_000_000_000)
+    return timestamp(seconds)

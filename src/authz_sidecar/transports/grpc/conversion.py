@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from google.protobuf import struct_pb2
+from google.protobuf import struct_pb2, timestamp_pb2
 from msgspec.structs import replace
 
 from authz_sidecar._proto.authz.v1 import check_pb2, explain_pb2
@@ -102,6 +102,13 @@ def read_struct(struct: struct_pb2.Struct) -> dict[str, Any]:
         return None
 
     return read_map(struct)
+
+
+def timestamp(seconds: float) -> timestamp_pb2.Timestamp:
+    """A time in seconds since 1970-01-01 UTC as a Timestamp, to the microsecond."""
+    made = timestamp_pb2.Timestamp()
+    made.FromMicroseconds(round(seconds * 1_000_000))
+    return made
 
 
 def answer_message(answer: Answer) -> check_pb2.CheckResponse:

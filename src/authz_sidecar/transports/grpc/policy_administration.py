@@ -26,9 +26,9 @@ from authz_sidecar.directory.policy_review import (
 from authz_sidecar.engine import PolicyStatus
 from authz_sidecar.engine.status import StatusReader
 from authz_sidecar.transports.grpc.administration_conversion import MAX_MESSAGE, Checked
+from authz_sidecar.transports.grpc.conversion import timestamp
 from authz_sidecar.transports.grpc.errors import CallError, ErrorReason, answer_too_large, draining, invalid_request
 from authz_sidecar.transports.grpc.guard import Caller, Guard, KnownCall, Thing
-from authz_sidecar.transports.grpc.record_messages import timestamp
 from authz_sidecar.values import Violation
 from authz_sidecar.values.lineage import is_commit
 from authz_sidecar.values.visible import visible

@@ -18,7 +18,7 @@ from authz_sidecar.directory.records import (
     ShareRecord,
     TokenRecord,
 )
-from authz_sidecar.transports.grpc.conversion import read_struct
+from authz_sidecar.transports.grpc.conversion import read_struct, timestamp
 from authz_sidecar.values.identity import IdentityKind
 
 Record: TypeAlias = IdentityRecord | AssignmentRecord | GrantRecord | ShareRecord | KeyRecord | TokenRecord
@@ -95,13 +95,6 @@ def read_record(message: Message) -> Any:
         elif field not in _UNTOLD:
             fields[field] = getattr(message, field)
     return kind(**fields)
-
-
-def timestamp(seconds: float) -> timestamp_pb2.Timestamp:
-    """A time in seconds since 1970-01-01 UTC as a Timestamp, to the microsecond."""
-    made = timestamp_pb2.Timestamp()
-    made.FromMicroseconds(round(seconds * 1_000_000))
-    return made
 
 
 def seconds(stamp: timestamp_pb2.Timestamp) -> float:
