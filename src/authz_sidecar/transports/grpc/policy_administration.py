@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import binascii
-import contextlib
+import subprocess
 import sys
 
 import grpc
@@ -171,43 +171,44 @@ class PolicyAdministration:
         return found
 
     async def _run(self, order: bytes) -> bytes:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            # -P: see `sources.build`.
-            "-P",
-            "-m",
-            MODULE,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            # A key that interrupts the terminal's group is the server's to handle.
-            start_new_session=True,
-        )
-        answering = asyncio.ensure_future(process.communicate(order))
+        process = _reviewer()
+        answering = asyncio.ensure_future(asyncio.to_thread(process.communicate, order))
         stopping = asyncio.ensure_future(self._draining.wait())
         try:
             await asyncio.wait((answering, stopping), timeout=REVIEW_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            if self._draining.is_set() and not answering.done():
+            if answering.done():
+                answer, said = answering.result()
+            elif self._draining.is_set():
                 raise draining()
-            if not answering.done():
+            else:
                 raise CallError(
                     grpc.StatusCode.RESOURCE_EXHAUSTED,
                     f"the comparison takes longer than {REVIEW_SECONDS:.0f} s",
                     ErrorReason.REVIEW_TOO_LONG,
                 )
-            answer, said = answering.result()
         finally:
             stopping.cancel()
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
             if not answering.done():
                 # Killed, it ends at once; nobody waits for it any more where the caller has left.
+                process.kill()
                 answering.add_done_callback(lambda done: done.cancelled() or done.exception())
         if process.returncode:
             last = said.decode("utf-8", "replace").strip().rpartition("\n")[2]
             raise RuntimeError(f"the reviewing process ended with {process.returncode}: {last}")
         return answer
+
+
+def _reviewer() -> "subprocess.Popen[bytes]":
+    # Not by the event loop, which forks: what gRPC has running can end the copy before it is another program.
+    return subprocess.Popen(  # noqa: S603 - our own module
+        # -P: see `sources.build`.
+        (sys.executable, "-P", "-m", MODULE),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # A key that interrupts the terminal's group is the server's to handle.
+        process_group=0,
+    )
 
 
 def _served_version(served: str, status: PolicyStatus) -> messages.PolicyVersion:
