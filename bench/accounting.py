@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from authz_sidecar._proto.authz.v1 import authorization_service_pb2, check_pb2
-from authz_sidecar.compile import compile_bundle
+from authz_sidecar.compile.compiler import compile_bundle
 from authz_sidecar.engine import Counts, Engine
 from authz_sidecar.engine.counts import MethodCounts
 from authz_sidecar.server.decision_log import DecisionLog

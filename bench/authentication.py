@@ -19,7 +19,7 @@ import grpc
 
 from authz_sidecar._proto.authz.v1 import authorization_service_pb2, check_pb2
 from authz_sidecar._proto.authz.v1.authorization_service_pb2_grpc import AuthorizationServiceStub
-from authz_sidecar.compile import compile_bundle
+from authz_sidecar.compile.compiler import compile_bundle
 from authz_sidecar.directory import loading
 from authz_sidecar.directory.administration import IdentityAdministration
 from authz_sidecar.directory.assembly import Assembler

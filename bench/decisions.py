@@ -16,7 +16,8 @@ from collections.abc import Iterable
 
 from authz_sidecar.bundle.bundle import Bundle
 from authz_sidecar.bundle.parse import parse_bundle
-from authz_sidecar.compile import Snapshot, compile_bundle
+from authz_sidecar.compile.compiler import compile_bundle
+from authz_sidecar.compile.snapshot import Snapshot
 from authz_sidecar.decide import Decider
 from bench.data import PLAIN_MODEL, USERS_PER_COMPANY, Question, plain_rows, plain_traffic, request
 from bench.measure import median, memory_mb, percentile, settle, time_each

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from authz_sidecar.bundle.parse import parse_bundle
 from authz_sidecar.bundle.standard_model import BASIC
-from authz_sidecar.compile import compile_bundle
+from authz_sidecar.compile.compiler import compile_bundle
 from authz_sidecar.review.access.diff import diff_access
 from authz_sidecar.review.material import Material
 from authz_sidecar.sources.load import collections_paused

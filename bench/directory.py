@@ -21,7 +21,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from authz_sidecar.compile import compile_bundle
+from authz_sidecar.compile.compiler import compile_bundle
 from authz_sidecar.decide import Decider
 from authz_sidecar.directory.administration import IdentityAdministration
 from authz_sidecar.directory.assembly import Assembler

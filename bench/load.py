@@ -13,7 +13,7 @@ from pathlib import Path
 
 from authz_sidecar.bundle.parse import parse_bundle
 from authz_sidecar.bundle.standard_model import BASIC
-from authz_sidecar.compile import compile_bundle
+from authz_sidecar.compile.compiler import compile_bundle
 from authz_sidecar.decide import Decider
 from authz_sidecar.sources.directory import read_directory
 from bench.data import PLAIN_MODEL, plain_rows

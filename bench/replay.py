@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from authz_sidecar.compile import compile_bundle
+from authz_sidecar.compile.compiler import compile_bundle
 from authz_sidecar.decide.decider import Decider
 from authz_sidecar.sources.load import load_bundle
 from authz_sidecar.values.logged_decision import LoggedDecision, LoggedObject

@@ -1,6 +1,7 @@
 """Rules for all tests: in continuous integration nothing is skipped."""
 
 import os
+import sys
 from collections.abc import Generator
 from pathlib import Path
 
@@ -17,6 +18,8 @@ settings.load_profile("usual")
 # grpcio's core writes notes about lost connections to standard error, which several tests provoke.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
+# A sidecar may log much: the end of it says why a test failed.
+LOG_CHARACTERS = 4000
 IN_CI = os.environ.get("CI", "") not in {"", "0", "false"}
 
 
@@ -33,9 +36,13 @@ def _forbid_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A skipped test fails in continuous integration."""
+    """A skipped test fails in continuous integration; a failed one tells what the sidecars that run have logged."""
     report = yield
     _forbid_skip(report)
+    # Tests without a sidecar need not import what runs one.
+    if report.failed and (sidecars := sys.modules.get("tests.server.sidecar")):
+        for sidecar in sidecars.running:
+            report.sections.append((f"log of the sidecar on {sidecar.grpc}", sidecar.log[-LOG_CHARACTERS:]))
     return report
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from authz_sidecar.bundle.bundle import Bundle
 from authz_sidecar.bundle.render import RenderError, render_bundle, row_problem
 from authz_sidecar.bundle.standard_model import EXTENDED
-from authz_sidecar.compile import compile_bundle
+from authz_sidecar.compile.compiler import compile_bundle
 from authz_sidecar.decide import Decider
 from authz_sidecar.sources.load import load_bundle
 from authz_sidecar.values import Request, build_request

@@ -12,8 +12,9 @@ import pytest
 
 from authz_sidecar.bundle.parse import parse_bundle
 from authz_sidecar.bundle.standard_model import BASIC, EXTENDED
-from authz_sidecar.compile import Snapshot, compile_bundle
+from authz_sidecar.compile.compiler import compile_bundle
 from authz_sidecar.compile.index import FLAT_LIMIT
+from authz_sidecar.compile.snapshot import Snapshot
 from authz_sidecar.decide import Decider
 from authz_sidecar.sources.directory import read_directory
 from authz_sidecar.values import Request, RuleTable, build_request

@@ -4,9 +4,10 @@ import pytest
 
 from authz_sidecar.bundle.parse import parse_bundle
 from authz_sidecar.bundle.standard_model import standard_model
-from authz_sidecar.compile import Snapshot, compile_bundle
 from authz_sidecar.compile.access import BranchPlan, KeyAccess, PatternAccess, RoleAccess
+from authz_sidecar.compile.compiler import compile_bundle
 from authz_sidecar.compile.planner import MAX_BRANCHES, describe_branch, may_fail, plan_section
+from authz_sidecar.compile.snapshot import Snapshot
 from authz_sidecar.model.conf import parse_model
 from authz_sidecar.model.expression import Const, Token
 from authz_sidecar.model.semantics import write_expression

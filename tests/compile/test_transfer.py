@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from authz_sidecar.bundle.directory_rules import directory_rules
 from authz_sidecar.bundle.parse import parse_bundle
-from authz_sidecar.compile import Snapshot, compile_bundle
+from authz_sidecar.compile.compiler import compile_bundle
 from authz_sidecar.compile.names import LARGEST_PART, name_set
 from authz_sidecar.compile.piece import BYTES, CHARACTERS, ENTRIES, FORMS, FRAME, Step, Vector
+from authz_sidecar.compile.snapshot import Snapshot
 from authz_sidecar.compile.transfer import TransferError, dismantle, dump_snapshot, read_snapshot
 from authz_sidecar.decide import Decider
 from authz_sidecar.sources.load import load_bundle

@@ -10,7 +10,7 @@ from casbin.persist.adapters.string_adapter import StringAdapter
 from casbin.util import builtin_operators
 
 from authz_sidecar.bundle.parse import parse_bundle
-from authz_sidecar.compile import compile_bundle
+from authz_sidecar.compile.compiler import compile_bundle
 from authz_sidecar.decide import Decider
 from authz_sidecar.values import Request
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from authz_sidecar.bundle.parse import parse_bundle
 from authz_sidecar.bundle.standard_model import BASIC, EXTENDED
-from authz_sidecar.compile import compile_bundle
+from authz_sidecar.compile.compiler import compile_bundle
 from authz_sidecar.decide import Decider
 from authz_sidecar.values import Request, build_request
 from authz_sidecar.values.directory_rules import DirectoryRules

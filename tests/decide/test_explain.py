@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from authz_sidecar.bundle.parse import parse_bundle
 from authz_sidecar.bundle.standard_model import BASIC
-from authz_sidecar.compile import compile_bundle
+from authz_sidecar.compile.compiler import compile_bundle
 from authz_sidecar.decide import Decider
 from authz_sidecar.values import NearMiss, Reason, Request, Rule, Span, build_request
 from tests.decide.casbin_judge import decider

@@ -13,7 +13,7 @@ import pytest
 from casbin.util.builtin_operators import time_match_func
 
 from authz_sidecar.bundle.parse import parse_bundle
-from authz_sidecar.compile import compile_bundle
+from authz_sidecar.compile.compiler import compile_bundle
 from authz_sidecar.values import Decision, Reason, Request, Severity, build_request
 from tests.decide.casbin_judge import Raised, decider, enforcer, judge
 

@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz_sidecar.model.conf import Effect, Model, parse_model
-from authz_sidecar.model.expression import And, Compare, Field, RoleCall, Token
+from authz_sidecar.model.expression import And, Compare, Field, Names, RoleCall, Token
 from authz_sidecar.model.functions import FUNCTIONS
-from authz_sidecar.model.grammar import Names
 from authz_sidecar.values import CODES, Diagnostic, Span
 
 PLAIN = """\

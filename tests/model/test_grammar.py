@@ -19,6 +19,7 @@ from authz_sidecar.model.expression import (
     Expr,
     Field,
     In,
+    Names,
     Negate,
     Not,
     Or,
@@ -26,7 +27,7 @@ from authz_sidecar.model.expression import (
     Sequence,
     Token,
 )
-from authz_sidecar.model.grammar import ExpressionError, Names, parse_expression
+from authz_sidecar.model.grammar import ExpressionError, parse_expression
 from authz_sidecar.model.semantics import write_expression
 from authz_sidecar.values import CODES
 

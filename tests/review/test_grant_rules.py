@@ -4,7 +4,7 @@ import pytest
 
 from authz_sidecar.bundle.parse import parse_bundle
 from authz_sidecar.bundle.standard_model import BASIC, EXTENDED
-from authz_sidecar.compile import compile_bundle
+from authz_sidecar.compile.compiler import compile_bundle
 from authz_sidecar.review.choice import Choice
 from authz_sidecar.review.lint import lint_bundle
 from authz_sidecar.values import Diagnostic, Severity

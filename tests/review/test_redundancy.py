@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from authz_sidecar.bundle.bundle import Bundle
 from authz_sidecar.bundle.parse import parse_bundle
 from authz_sidecar.bundle.standard_model import BASIC, EXTENDED
-from authz_sidecar.compile import Snapshot, compile_bundle
+from authz_sidecar.compile.compiler import compile_bundle
+from authz_sidecar.compile.snapshot import Snapshot
 from authz_sidecar.decide import Decider
 from authz_sidecar.review.redundancy import Redundant, find_redundant
 from authz_sidecar.values import Decision, Reason, Request, RuleTable, build_request

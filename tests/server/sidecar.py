@@ -33,6 +33,8 @@ COMMAND = (sys.executable, "-m", "authz_sidecar", "serve")
 FREE_PORTS = ("--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0")
 PATIENCE_SECONDS = 60
 ASK_SECONDS = 0.01
+# The sidecars that run now: where a test fails, what they have logged is told with it.
+running: "list[Sidecar]" = []
 
 
 def environment() -> dict[str, str]:
@@ -120,7 +122,11 @@ def running_sidecar(
                 raise AssertionError(f"no ready line but {line!r}; the log:\n{log.read()}")
             sidecar = Sidecar(process, ready, log)
             with sidecar.channel:
-                yield sidecar
+                running.append(sidecar)
+                try:
+                    yield sidecar
+                finally:
+                    running.remove(sidecar)
             if process.poll() is None:
                 process.terminate()
                 assert sidecar.wait() == (0, ""), sidecar.log

@@ -7,7 +7,7 @@ import msgspec
 
 from authz_sidecar.bundle.definitions import Assignment, DataDomain, Flag, GroupMapping, Manifest, Role
 from authz_sidecar.bundle.policy_tests import PolicyTest
-from authz_sidecar.model.conf import Model
+from authz_sidecar.model.model import Model
 from authz_sidecar.values.rule import RuleTable
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import msgspec
 from authz_sidecar.bundle.findings import Findings
 from authz_sidecar.bundle.text import CONTROL, INVISIBLE, encoding_problem, invisible_problem, mark_problem
 from authz_sidecar.bundle.wording import counted, listed, quote, suggest
-from authz_sidecar.model.conf import Model
+from authz_sidecar.model.model import Model
 from authz_sidecar.model.patterns import parse_time
 from authz_sidecar.values.rule import RuleTable
 from authz_sidecar.values.span import Span

@@ -1,6 +1,4 @@
-"""Floor 3: a bundle becomes a snapshot: planner, role graphs, indexes. Pure."""
+"""Floor 3: a bundle becomes a snapshot: planner, role graphs, indexes. Pure.
 
-from authz_sidecar.compile.compiler import compile_bundle
-from authz_sidecar.compile.snapshot import Snapshot
-
-__all__ = ["Snapshot", "compile_bundle"]
+Whoever decides on a snapshot needs no compiler, and does not load one.
+"""

@@ -15,9 +15,9 @@ from authz_sidecar.compile.roles import RoleGraph, build_graph, pattern_diagnost
 from authz_sidecar.compile.search import LinkSearch, build_link_search, build_section_search
 from authz_sidecar.compile.snapshot import SectionIndex, Snapshot
 from authz_sidecar.compile.subjects import rank_by_hierarchy
-from authz_sidecar.model.conf import Effect, Section
 from authz_sidecar.model.expression import Call, Const, Eval, Expr, Field
 from authz_sidecar.model.grammar import ExpressionError, parse_expression
+from authz_sidecar.model.model import Effect, Section
 from authz_sidecar.model.patterns import PatternError, compile_pattern
 from authz_sidecar.model.semantics import children
 from authz_sidecar.values import Diagnostic, RuleTable, Severity

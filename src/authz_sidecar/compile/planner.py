@@ -10,7 +10,6 @@ from itertools import product
 
 from authz_sidecar.compile.access import BranchPlan, KeyAccess, PatternAccess, PlanLine, RoleAccess, SetAccess
 from authz_sidecar.compile.fold import FALSE, TRUE
-from authz_sidecar.model.conf import Section
 from authz_sidecar.model.expression import (
     And,
     Arithmetic,
@@ -28,6 +27,7 @@ from authz_sidecar.model.expression import (
     Sequence,
     Token,
 )
+from authz_sidecar.model.model import Section
 from authz_sidecar.model.semantics import children, fields_of, reads_request, write_expression
 from authz_sidecar.values.request import SOURCES
 

@@ -6,7 +6,7 @@ import msgspec
 
 from authz_sidecar.compile.buckets import PatternBuckets, bucket_patterns
 from authz_sidecar.compile.names import NameSet, name_set
-from authz_sidecar.model.conf import RoleDefinition
+from authz_sidecar.model.model import RoleDefinition
 from authz_sidecar.model.patterns import PatternError, compile_pattern
 from authz_sidecar.values import Diagnostic, RuleTable
 

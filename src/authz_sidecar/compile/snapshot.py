@@ -14,8 +14,8 @@ from authz_sidecar.compile.names import NameSet
 from authz_sidecar.compile.planner import describe_branch
 from authz_sidecar.compile.roles import RoleGraph
 from authz_sidecar.compile.search import LinkSearch, SectionSearch
-from authz_sidecar.model.conf import Effect, Model, Section
 from authz_sidecar.model.expression import Expr, Token
+from authz_sidecar.model.model import Effect, Model, Section
 from authz_sidecar.values import RuleTable
 from authz_sidecar.values.directory_rules import DirectoryRules
 

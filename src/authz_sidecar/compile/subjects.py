@@ -4,7 +4,7 @@ Source of the semantics: pycasbin's `sort_policies_by_subject_hierarchy`, which 
 subject and its `dom` field, if any, as the domain.
 """
 
-from authz_sidecar.model.conf import Section
+from authz_sidecar.model.model import Section
 from authz_sidecar.values import RuleTable
 
 

@@ -19,8 +19,8 @@ from authz_sidecar.decide.holdings import Holdings, TooManyError
 from authz_sidecar.decide.path import EVERYTHING, Path, Paths
 from authz_sidecar.decide.question import Question, TooManyPathsError
 from authz_sidecar.decide.section import SectionDecider, token_problem
-from authz_sidecar.model.conf import Effect
 from authz_sidecar.model.expression import And, Expr
+from authz_sidecar.model.model import Effect
 from authz_sidecar.model.semantics import write_expression
 from authz_sidecar.values import Reason
 from authz_sidecar.values.filter import Clause, FilterRequest, ObjectFilter, no_objects

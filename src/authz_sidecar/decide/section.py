@@ -17,7 +17,7 @@ from authz_sidecar.decide.evaluate import Condition, Evaluator
 from authz_sidecar.decide.own_rules import OwnRules
 from authz_sidecar.decide.roles import RoleProbe, anyone, closed
 from authz_sidecar.decide.subjects import SubjectFacts
-from authz_sidecar.model.conf import Effect
+from authz_sidecar.model.model import Effect
 from authz_sidecar.model.semantics import EvaluationError
 from authz_sidecar.values import Decision, Reason, Request, Violation
 from authz_sidecar.values.request import ROLE_PREFIX, SOURCES, value_problem

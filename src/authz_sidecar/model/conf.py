@@ -10,8 +10,8 @@ import unicodedata
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from authz_sidecar.model.expression import Expr
-from authz_sidecar.model.grammar import Names, parse_expression, suggest
+from authz_sidecar.model.expression import Expr, Names
+from authz_sidecar.model.grammar import parse_expression, suggest
 from authz_sidecar.model.lexer import ExpressionError, quote
 from authz_sidecar.model.model import Effect, Model, RoleDefinition, Section
 from authz_sidecar.values.diagnostic import Diagnostic

@@ -4,6 +4,7 @@ Plain data, without text positions and without Python code, so that a snapshot h
 down and read by another process. `grammar` makes these trees, `decide.evaluate` runs them.
 """
 
+from collections.abc import Mapping
 from typing import TypeAlias
 
 import msgspec
@@ -126,3 +127,18 @@ Expr: TypeAlias = (
     | And
     | Or
 )
+
+
+class Names(msgspec.Struct, frozen=True):
+    """What an expression may name.
+
+    `suffix` selects the legal prefixes ("" for `r.` and `p.`, "2" for `r2.` and `p2.`); `tokens` are the request's
+    and `fields` the rule's, empty in a condition that a rule carries; `roles` gives each role definition's number
+    of arguments, 2 or 3; `allow_eval` says whether `eval(p.field)` may stand.
+    """
+
+    suffix: str
+    tokens: tuple[str, ...]
+    fields: tuple[str, ...]
+    roles: Mapping[str, int]
+    allow_eval: bool

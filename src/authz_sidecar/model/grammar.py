@@ -8,9 +8,7 @@ language holds is written down in docs/models.md. One pass checks the kinds too:
 
 import difflib
 import keyword
-from collections.abc import Iterable, Mapping
-
-import msgspec
+from collections.abc import Iterable
 
 from authz_sidecar.model.expression import (
     And,
@@ -23,6 +21,7 @@ from authz_sidecar.model.expression import (
     Expr,
     Field,
     In,
+    Names,
     Negate,
     Not,
     Or,
@@ -35,7 +34,7 @@ from authz_sidecar.model.kinds import CONDITIONS, NUMBERS, TEXTS, Kind, Part
 from authz_sidecar.model.lexer import ExpressionError, Lexeme, quote, read_lexemes
 from authz_sidecar.model.patterns import PatternError, compile_pattern, parse_time
 
-__all__ = ["PLAIN_TOKENS", "ExpressionError", "Names", "parse_expression"]
+__all__ = ["PLAIN_TOKENS", "ExpressionError", "parse_expression"]
 
 MAX_DEPTH = 64
 MAX_NODES = 2048
@@ -46,21 +45,6 @@ PLAIN_TOKENS = frozenset({"dom", "domain", "tenant", "company", "act", "type", "
 _TEXT_TOKENS = PLAIN_TOKENS | {"sub", "obj"}
 _MAP_TOKENS = frozenset({"context"})
 _COMPARISONS = frozenset({"==", "!=", "<", "<=", ">", ">="})
-
-
-class Names(msgspec.Struct, frozen=True):
-    """What an expression may name.
-
-    `suffix` selects the legal prefixes ("" for `r.` and `p.`, "2" for `r2.` and `p2.`); `tokens` are the request's
-    and `fields` the rule's, empty in a condition that a rule carries; `roles` gives each role definition's number
-    of arguments, 2 or 3; `allow_eval` says whether `eval(p.field)` may stand.
-    """
-
-    suffix: str
-    tokens: tuple[str, ...]
-    fields: tuple[str, ...]
-    roles: Mapping[str, int]
-    allow_eval: bool
 
 
 def parse_expression(text: str, names: Names) -> Expr:

@@ -5,8 +5,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from authz_sidecar.model.expression import Expr
-from authz_sidecar.model.grammar import Names
+from authz_sidecar.model.expression import Expr, Names
 from authz_sidecar.values.span import Span
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from authz_sidecar.bundle.bundle import Bundle
 from authz_sidecar.compile.snapshot import SectionIndex, Snapshot
-from authz_sidecar.model.conf import Effect
+from authz_sidecar.model.model import Effect
 from authz_sidecar.values import Span
 from authz_sidecar.values.request import ROLE_PREFIX
 

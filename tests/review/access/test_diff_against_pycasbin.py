@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authz_sidecar.bundle.parse import parse_bundle
-from authz_sidecar.compile import compile_bundle
+from authz_sidecar.compile.compiler import compile_bundle
 from authz_sidecar.review.access.boxes import contains
 from authz_sidecar.review.access.change import AccessDiff, Kind
 from authz_sidecar.review.access.diff import diff_space

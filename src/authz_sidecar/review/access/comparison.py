@@ -11,7 +11,7 @@ from authz_sidecar.review.access.boxes import Area, box_of, joined, meet
 from authz_sidecar.review.access.change import Cause, Inexact, Kind
 from authz_sidecar.review.access.conditions import Asker
 from authz_sidecar.review.access.explore import Budget, Found, Mark, TooManyCellsError
-from authz_sidecar.review.access.space import SectionSpace
+from authz_sidecar.review.access.section_space import SectionSpace
 from authz_sidecar.review.access.tracing import Trace, Tracing, too_many
 from authz_sidecar.review.access.views import View
 from authz_sidecar.values.texts import Texts

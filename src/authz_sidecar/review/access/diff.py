@@ -9,9 +9,10 @@ from authz_sidecar.review.access.boxes import Area, area_of, box_of, joined, mee
 from authz_sidecar.review.access.change import AccessDiff, Box, Cause, Change, Inexact, Kind
 from authz_sidecar.review.access.comparison import Comparison
 from authz_sidecar.review.access.conditions import Asker
-from authz_sidecar.review.access.reach import Lines
+from authz_sidecar.review.access.lines import Lines
 from authz_sidecar.review.access.region import Region
-from authz_sidecar.review.access.space import AccessSpace, SectionSpace
+from authz_sidecar.review.access.section_space import SectionSpace
+from authz_sidecar.review.access.space import AccessSpace
 from authz_sidecar.review.access.tracing import cause_key, rule_key
 from authz_sidecar.review.material import Material
 from authz_sidecar.values.texts import ANY, Texts

@@ -1,24 +1,21 @@
 """From statements back to the lines that say them: what stands on one side only and makes a difference."""
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from authz_sidecar.compile.access import RoleAccess
 from authz_sidecar.review.access.boxes import Area, box_of
-from authz_sidecar.review.access.change import Box, Cause, Inexact, Kind, Side
+from authz_sidecar.review.access.change import Box, Cause, Inexact, Kind
 from authz_sidecar.review.access.conditions import Asker
 from authz_sidecar.review.access.explore import Behind, bits
 from authz_sidecar.review.access.holdings import closure
-from authz_sidecar.review.access.reach import Lines
+from authz_sidecar.review.access.lines import Lines
+from authz_sidecar.review.access.section_space import SIDES, SectionSpace
 from authz_sidecar.review.access.statements import Branch, SectionRules
 from authz_sidecar.review.access.views import Holding, View, holdings_of
 from authz_sidecar.values import Rule
 from authz_sidecar.values.texts import Texts
 
-if TYPE_CHECKING:
-    from authz_sidecar.review.access.space import SectionSpace
-
-SIDES: tuple[Side, Side] = ("base", "head")
 # Conditions that one sentence names.
 _NAMED = 3
 
@@ -53,7 +50,7 @@ class Trace(NamedTuple):
 class Tracing:
     """Finds the lines behind statements in a section of both sides."""
 
-    def __init__(self, section: "SectionSpace") -> None:
+    def __init__(self, section: SectionSpace) -> None:
         self._section = section
         self._links: dict[str, Lines] = {}
         self._by_name: dict[tuple[str, int], dict[str, list[int]]] = {}

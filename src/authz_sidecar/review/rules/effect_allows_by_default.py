@@ -12,7 +12,7 @@ Use instead: `e = some(where (p.eft == allow)) && !some(where (p.eft == deny))`,
 
 from collections.abc import Iterator
 
-from authz_sidecar.model.conf import Effect
+from authz_sidecar.model.model import Effect
 from authz_sidecar.review.material import Material
 from authz_sidecar.review.rules.rule import LintRule
 from authz_sidecar.values import Diagnostic, Severity

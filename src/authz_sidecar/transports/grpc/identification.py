@@ -33,7 +33,8 @@ def read_asker(
     if subject.startswith(SECRETS):
         raise InvalidCheckError([Violation("subject", "subject is a credential; send it as credential")])
     if credential or user:
-        _require_one(message)
+        if bool(credential) == bool(subject):
+            raise _not_one(credential)
         if subject:
             # It is not the subject of the request, which is looked at later.
             problem = value_problem(subject)
@@ -50,7 +51,8 @@ def read_asker(
 
 def refuse_identification(message: Asking) -> None:
     """Raises for the ways of naming the subject that need a directory; an invalid mixture comes first."""
-    _require_one(message)
+    if bool(message.credential) == bool(message.subject):
+        raise _not_one(message.credential)
     if message.credential:
         raise credentials_not_known()
     raise not_supported(
@@ -91,9 +93,9 @@ def named_actor(asker: Asker | None) -> str:
     return asker.actor if asker is not None else ""
 
 
-def _require_one(message: Asking) -> None:
-    if message.credential and message.subject:
-        description = "both subject and credential are set; exactly one of them names the subject"
-        raise InvalidCheckError([Violation("credential", description)])
-    if not message.credential and not message.subject:
-        raise InvalidCheckError([NOBODY])
+def _not_one(credential: str) -> InvalidCheckError:
+    """The error of a message in which not exactly one of subject and credential is set."""
+    if not credential:
+        return InvalidCheckError([NOBODY])
+    description = "both subject and credential are set; exactly one of them names the subject"
+    return InvalidCheckError([Violation("credential", description)])
