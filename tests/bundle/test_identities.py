@@ -199,6 +199,16 @@ def test_what_the_bundle_says_too_is_taken_once() -> None:
     assert rows_of(bundle, "g") == ["g, ann, role:CLERK, acme"]
 
 
+def test_who_is_switched_off_is_left_out() -> None:
+    """An identity that may do nothing takes no part; what people say of it decides nothing."""
+    off = {"id": "bob", "kind": "user", "company": "acme", "roles": ["BOSS"], "active": False}
+    on = {"id": "eve", "kind": "user", "description": "on leave", "active": True}
+    content, found = parse(records(off, on))
+    assert found == []
+    assert content is not None
+    assert [each.id for each in content.identities] == ["eve"]
+
+
 def test_a_role_of_one_side_is_left_out_of_the_other() -> None:
     """Where only head defines a role, base does without and it is said so."""
     head = read(yaml_bundle(POLICY.replace("BOSS", "CHIEF")))
@@ -262,6 +272,8 @@ def test_plain_casbin_bundles_take_roles() -> None:
         ({"id": "bob"}, False),
         ({"id": "bob", "kind": "robot"}, False),
         ({"id": "bob", "kind": "user", "extra": 1}, False),
+        ({"id": "bob", "kind": "user", "active": False, "description": ""}, True),
+        ({"id": "bob", "kind": "user", "active": "no"}, False),
         ({"id": "bob", "kind": "user", "flags": {"f": "no"}}, False),
     ],
 )

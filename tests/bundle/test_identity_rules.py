@@ -101,7 +101,8 @@ def fault(section: str, *findings: Finding) -> None:
                 "manifest.yaml:8:22",
                 "field-unknown",
                 "unknown field `passwords`",
-                "the fields here are `max`, `name_length`, `unique_names`, `roles`, `keys`, `tokens` and `denied`",
+                "the fields here are `max`, `name_length`, `unique_names`, `audited`, `roles`, `keys`, `tokens` and "
+                "`denied`",
             ),
             id="password of a service account",
         ),
@@ -204,6 +205,7 @@ built_in_roles: [NONE]
 identities:
   default_role: NONE
   role_required: true
+  own_company_only: true
   users:
     max: 1000
     name_length: 80
@@ -213,6 +215,7 @@ identities:
     tokens: {lifetime: 15m, sliding: true, max_age: 8h}
   service_accounts:
     max: 25
+    audited: true
     roles: false
     keys: {max: 10, expiry_min: 180d, expiry_max: 2y}
     tokens: {lifetime: 1y}
@@ -249,6 +252,7 @@ group_mappings:
         },
         default_role="NONE",
         role_required=True,
+        own_company_only=True,
         roles_per_identity=2,
         companies_per_identity=1,
         object_types={"folder": ("create", "read", "update"), "report": ("create", "read"), **OWN_TYPES},
@@ -265,6 +269,7 @@ group_mappings:
             KeyRules(10, 180 * DAY, 2 * YEAR),
             TokenRules(YEAR, False, 0.0),
             (("report", ("create",)), ("sidecar.grant", ("read",))),
+            audited=True,
         ),
         role_tokens={"CHIEF": TokenRules(5 * YEAR, False, 0.0)},
         break_glass_seconds=3600.0,
@@ -277,6 +282,7 @@ def test_what_is_left_out_is_the_default() -> None:
     rules = directory_rules(read(yaml_bundle(ROLES, model=EXTENDED)))
     usual = DirectoryRules()
     assert (rules.users, rules.service_accounts) == (usual.users, usual.service_accounts)
+    assert rules.audited == ()
     assert (rules.form, rules.default_role, rules.break_glass_seconds) == ("extended", "", 8 * 3600.0)
     assert rules.service_accounts.tokens == TokenRules(5 * YEAR, False, 0.0)
 
@@ -299,6 +305,20 @@ def test_a_plain_bundle_may_have_the_section() -> None:
     manifest = "name: demo\nschema_version: 1\nidentities: {default_role: reader, users: {max: 3}}\n"
     rules = directory_rules(read(rows_bundle("g, alice, admin, acme\n", **{"manifest.yaml": manifest})))
     assert (rules.default_role, rules.users.most) == ("reader", 3)
+
+
+def test_a_plain_bundle_without_companies_keeps_nobody_to_one() -> None:
+    """`own_company_only` needs a model whose roles are held in companies."""
+    manifest = "name: x\nschema_version: 1\nidentities:\n  own_company_only: true\n"
+    assert directory_rules(read(rows_bundle("", **{"manifest.yaml": manifest}))).own_company_only
+    without = RBAC.replace("g = _, _, _", "g = _, _").replace("g(r.sub, p.sub, r.dom)", "g(r.sub, p.sub)")
+    finding = Finding(
+        "manifest.yaml:4:3",
+        "manifest-identities",
+        "`own_company_only` is given, and roles of this model are held in no company",
+        "remove it, or give `g` of the model a third field, the company",
+    )
+    expect_findings(rows_bundle("", without, **{"manifest.yaml": manifest}), finding)
 
 
 def test_a_plain_bundle_denies_by_rows_alone() -> None:

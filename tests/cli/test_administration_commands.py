@@ -60,8 +60,10 @@ def test_a_role_that_cannot_administer_is_no_first_administrator(call: Run) -> N
 
 def test_an_identity_lives_through_all_commands(call: Run, store: str) -> None:
     """Created, listed, changed under its etag, switched off and on, and removed, an identity is what was asked."""
-    carol = made(call, "identities", "create", "carol", "--company", "acme", "--role", "CLIENT", "--name", "Carol")
+    told = ("--company", "acme", "--role", "CLIENT", "--name", "Carol", "--flag", FLAG_OFF)
+    carol = made(call, "identities", "create", "carol", *told)
     assert (carol["kind"], carol["company"], carol["active"]) == ("user", "acme", True)
+    assert carol["flags"] == {"can_start_analysis_biometry": False}
     listed = records(call("identities", "list", "--company", "acme", *STORE, "--format", "json").stdout)
     assert [found["id"] for found in listed] == ["carol"]
     changed = made(call, "identities", "update", "carol", "--name", "Carol C", "--etag", carol["etag"])
@@ -69,8 +71,8 @@ def test_an_identity_lives_through_all_commands(call: Run, store: str) -> None:
     stale = call("identities", "update", "carol", "--name", "No", "--etag", carol["etag"], *STORE)
     assert stale.returncode == 2
     assert "has changed since" in stale.stderr
-    flagged = made(call, "identities", "update", "carol", "--flag", "can_start_analysis_biometry=off")
-    assert flagged["flags"] == {"can_start_analysis_biometry": False}
+    flagged = made(call, "identities", "update", "carol", "--flag", "can_start_analysis_biometry=on")
+    assert flagged["flags"] == {"can_start_analysis_biometry": True}
     assert made(call, "identities", "deactivate", "carol")["active"] is False
     assert made(call, "identities", "activate", "carol")["active"] is True
     assert call("identities", "delete", "carol", *STORE).returncode == 0
@@ -170,7 +172,8 @@ def test_grants_and_shares_are_made_and_ended(call: Run) -> None:
 
 @pytest.mark.usefixtures("store")
 def test_a_key_goes_into_a_file_of_its_owner_alone(call: Run) -> None:
-    """`--output` writes the secret as CSV or JSON into a new file of mode 0600, and never over another."""
+    """`--output` writes the secret as CSV or JSON into a new file of mode 0600, and never over another, with the names
+    that the commands print."""
     made(call, "identities", "create", "carol", "--company", "acme", "--role", "CLIENT")
     done = call("keys", "create", "carol", "first", "--output", "key.csv", *STORE)
     assert done.returncode == 0, done.stderr
@@ -184,7 +187,10 @@ def test_a_key_goes_into_a_file_of_its_owner_alone(call: Run) -> None:
     listed = records(call("keys", "list", "--identity", "carol", *STORE, "--format", "json").stdout)
     assert [found["name"] for found in listed] == ["first"]
     assert call("keys", "create", "carol", "second", "--output", "key.json", *STORE).returncode == 0
-    assert json.loads(Path("key.json").read_text())["identity"] == "carol"
+    held = json.loads(Path("key.json").read_text())
+    shown = made(call, "keys", "show", held["id"])
+    assert {name: shown[name] for name in held if name != "secret"} | {"secret": held["secret"]} == held
+    assert row.keys() == held.keys()
 
 
 @pytest.mark.usefixtures("store")
@@ -206,12 +212,17 @@ def test_keys_are_rotated_switched_and_revoked(call: Run) -> None:
 @pytest.mark.usefixtures("store")
 def test_an_export_is_imported_again(call: Run) -> None:
     """What `export` writes, as JSON lines or CSV, `import` makes anew in another store, formulas of spreadsheets
-    escaped on the way."""
+    escaped on the way, but for roles that are held for a time; `diff` takes the lines, too."""
     made(call, "identities", "create", "carol", "--company", "acme", "--role", "CLIENT", "--name", "=1+1")
+    emergency = ("--break-glass", "--expires", "1h", "--justification", "fire")
+    made(call, "assignments", "create", "carol", "CLIENT_ADMIN", "--company", "acme", *emergency)
     program = ("sa", "--kind", "service-account", "--company", "acme", "--role", "CLIENT_SERVICE", "--inactive")
     made(call, "identities", "create", *program)
     for shape in ("jsonl", "csv"):
-        assert call("identities", "export", "--as", shape, "--output", f"all.{shape}", *STORE).returncode == 0
+        written = call("identities", "export", "--format", shape, "--output", f"all.{shape}", *STORE)
+        assert (written.returncode, "roles left out: 1" in written.stderr) == (0, True), written.stderr
+        assert "CLIENT_ADMIN" not in Path(f"all.{shape}").read_text()
+        assert Path(f"all.{shape}").stat().st_mode & 0o777 == 0o600
         other = ("--directory", f"{shape}.db", "--policies", str(POLICIES))
         assert call("directory", "migrate", *other[:2]).returncode == 0
         done = call("identities", "import", f"all.{shape}", *other)
@@ -219,13 +230,16 @@ def test_an_export_is_imported_again(call: Run) -> None:
         left = call("identities", "export", *other).stdout
         assert left == call("identities", "export", *STORE).stdout
     assert "'=1+1" in Path("all.csv").read_text()
+    policies = f"{POLICIES}/"
+    assert call("diff", policies, policies, "--identities", "all.jsonl").returncode == 0
 
 
 @pytest.mark.usefixtures("store")
 def test_an_import_tells_what_it_refuses_and_makes_the_rest(call: Run, tmp_path: Path) -> None:
-    """A line that is wrong is named with its number and reason; the others are made, and the exit code is 1."""
+    """A line that is wrong is named with its number and reason; the others are made, and the exit code is 1. The mark
+    that spreadsheets put at the beginning is no part of it."""
     (tmp_path / "people.csv").write_text(
-        "id,company,roles\ngood,acme,CLIENT@acme\nbad,acme,NOBODY@acme\nrole:x,acme,\nalso-good,acme,CLIENT\n"
+        "\ufeffid,company,roles\ngood,acme,CLIENT@acme\nbad,acme,NOBODY@acme\nrole:x,acme,\nalso-good,acme,CLIENT\n"
     )
     done = call("identities", "import", "people.csv", *STORE)
     assert (done.returncode, done.stdout) == (1, "made 2, changed 0, unchanged 0, refused 2\n")
@@ -242,11 +256,14 @@ def test_an_import_tells_what_it_refuses_and_makes_the_rest(call: Run, tmp_path:
 
 
 def test_a_file_that_is_no_export_is_refused(call: Run, store: str, tmp_path: Path) -> None:
-    """A file without a column `id`, with an unknown column or that is not there exits 2 and says what is wanted."""
+    """A file without a column `id`, with one that is unknown or there twice, or that is not there exits 2 and says what
+    is wanted."""
     assert store
     (tmp_path / "a.csv").write_text("name\nx\n")
     (tmp_path / "b.csv").write_text("id,shoe_size\nx,42\n")
-    for file, told in (("a.csv", "no column `id`"), ("b.csv", "`shoe_size`"), ("c.csv", "cannot be read")):
+    (tmp_path / "d.csv").write_text("id,company,id\nx,acme,y\n")
+    faults = {"a.csv": "no column `id`", "b.csv": "`shoe_size`", "c.csv": "cannot be read", "d.csv": "there twice"}
+    for file, told in faults.items():
         done = call("identities", "import", file, *STORE)
         assert done.returncode == 2
         assert told in done.stderr
@@ -316,7 +333,7 @@ def test_the_same_commands_administer_a_running_sidecar(call: Run, store: str, t
         at_store = records(call("tokens", "list", "carol", *STORE, "--format", "json").stdout)
         assert at_store == asked("tokens", "list", "carol")
         assert call("tokens", "revoke", "--identity", "carol", *there[:4]).stdout == "revoked 1\n"
-        assert call("identities", "export", *there).returncode == 0
+        assert call("identities", "export", *there[:4]).returncode == 0
         (tmp_path / "people.csv").write_text("id,company,roles\nerin,acme,CLIENT@acme\ncarol,acme,CLIENT_ADMIN\n")
         done = call("identities", "import", "people.csv", "--update", *there[:4])
         assert (done.returncode, done.stdout) == (0, "made 1, changed 1, unchanged 0, refused 0\n"), done.stderr
@@ -354,20 +371,3 @@ def test_a_check_knows_whom_the_directory_knows(call: Run) -> None:
     made(call, "identities", "deactivate", "carol")
     done = call(*question, *STORE[:2])
     assert (done.returncode, "inactive_subject" in done.stdout) == (1, True)
-
-
-def test_whoami_tells_whom_a_credential_stands_for(call: Run, store: str, tmp_path: Path) -> None:
-    """Through a running sidecar a credential is told with its identity and roles; one that is no good exits 1, and none
-    at all 2."""
-    made(call, "identities", "create", "carol", "--company", "acme", "--role", "CLIENT", "--flag", FLAG_OFF)
-    done = call("keys", "create", "carol", "mine", "--output", "mine.csv", *STORE)
-    assert done.returncode == 0, done.stderr
-    with running_sidecar("--directory", str(tmp_path / "identities.db"), policies=POLICIES) as sidecar:
-        there = ("whoami", "--server", sidecar.grpc)
-        (known,) = records(call(*there, "--credential-file", "mine.csv", "--format", "json").stdout)
-        assert (known["subject"], known["kind"], known["roles"]) == ("carol", "user", ["CLIENT@acme"])
-        assert "carol" in call(*there, "--credential-file", "mine.csv").stdout
-        (tmp_path / "wrong").write_text(store[:-1] + ("a" if store[-1] != "a" else "b"))
-        refused = call(*there, "--credential-file", "wrong")
-        assert (refused.returncode, refused.stdout.splitlines()[0]) == (1, "nobody reason=invalid_credential")
-        assert call(*there).returncode == 2

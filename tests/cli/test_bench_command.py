@@ -102,7 +102,8 @@ def test_another_machine_is_not_loaded_by_accident(run: Run) -> None:
     [
         (("--duration", "61"), "61"),
         (("--duration", "0"), "0"),
-        (("alice", "folder:1"), "SUBJECT, OBJECT and ACTION"),
+        (("folder:1",), "SUBJECT, OBJECT and ACTION"),
+        (("folder:1", "read"), "neither SUBJECT nor a credential"),
         (("--server", "127.0.0.1:1"), "no answer from `127.0.0.1:1`"),
         (("role:x", "folder:1", "read"), "subject begins with `role:`"),
     ],

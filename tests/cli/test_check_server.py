@@ -181,6 +181,18 @@ def test_options_that_contradict_are_refused(run: Run, arguments: tuple[str, ...
     assert message in done.stderr
 
 
+def test_a_server_without_a_directory_knows_no_credentials(run: Run, sidecar: Sidecar) -> None:
+    """Asked by a credential, or on behalf of a user, it exits 2 and says which server would know."""
+    for question, env in (
+        (ALLOWED[1:], {"AUTHZ_CREDENTIAL": "azk_x"}),
+        ((*ALLOWED, "--on-behalf-of", "bob"), {}),
+    ):
+        done = run("check", *question, "--server", sidecar.grpc, env=env)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "has no directory of identities" in done.stderr
+        assert "`serve --directory`" in done.stderr
+
+
 def test_what_is_typed_outranks_the_environment(run: Run, sidecar: Sidecar) -> None:
     """`AUTHZ_SERVER` is asked, before `AUTHZ_POLICIES` too, unless `--policies` is typed."""
     settings = {"AUTHZ_SERVER": sidecar.grpc, "AUTHZ_POLICIES": "nowhere"}

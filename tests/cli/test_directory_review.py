@@ -92,6 +92,52 @@ def test_lint_tells_who_holds_several_primary_roles(call: Run, file: tuple[str, 
     assert result.stdout.splitlines()[-1] == "1 warning"
 
 
+def test_roles_outside_of_ones_company_are_told_once_the_bundle_refuses_them(
+    call: Run, file: tuple[str, str], tmp_path: Path
+) -> None:
+    """A bundle that is new to `own_company_only` is warned, by `lint` and by `diff`, of each role that is held
+    elsewhere, with its holders; what the bundle itself assigns counts. Comments on it are of use beside a directory
+    alone, and without one nobody complains of them."""
+    store = Store.open(file[1])
+    made = people(store, Path("old"))
+    add(made, "cleo", "BOSS")
+    made.create_assignment(OPERATOR, AssignmentRecord(identity="bob", role="CHIEF", company="globex"))
+    store.close()
+    assert "misplaced-role" not in call("lint", "old", *file).stdout
+    write_policies(tmp_path / "new", f"{ROLES}assignments:\n  - {{subject: ann, roles: [CHIEF], company: beta}}\n")
+    with (tmp_path / "new" / "manifest.yaml").open("a") as manifest:
+        manifest.write("identities: {own_company_only: true}\n")
+    boss = (
+        "the role `BOSS` is held where its holders do not belong, against `identities.own_company_only`: 1 identity"
+        " holds it on the platform: `cleo`"
+    )
+    chiefs = (
+        "the role `CHIEF` is held where its holders do not belong, against `identities.own_company_only`: 2 identities"
+        " hold it in companies: `ann`, `bob`"
+    )
+    result = call("lint", "new", "--select", "misplaced-role", *file)
+    assert result.returncode == 1
+    assert [line for line in result.stdout.splitlines() if "warning" in line] == [
+        f"new/roles.yaml:5:3 warning[misplaced-role] {boss}",
+        f"new/roles.yaml:8:3 warning[misplaced-role] {chiefs}",
+        "2 warnings",
+    ]
+    notes = json.loads(call("diff", "old/", "new/", "--format", "json", *file).stdout)["notes"]
+    assert notes[:2] == [boss, chiefs]
+    assert not any(
+        "own_company_only" in note
+        for note in json.loads(call("diff", "new/", "old/", "--format", "json", *file).stdout)["notes"]
+    )
+    roles = tmp_path / "new" / "roles.yaml"
+    roles.write_text(roles.read_text().replace("  BOSS:", "  BOSS: # authz: ignore[misplaced-role] until May"))
+    silenced = call("lint", "new", "--select", "misplaced-role,unused-ignore", *file).stdout.splitlines()
+    assert [line.partition(" ")[2] for line in silenced if "warning" in line] == [
+        f"warning[misplaced-role] {chiefs}",
+        "warning (1 ignored)",
+    ]
+    assert call("lint", "new", "--select", "misplaced-role,unused-ignore").stdout == "no findings\n"
+
+
 def test_a_role_that_moves_is_told_at_its_place(call: Run, file: tuple[str, str], tmp_path: Path) -> None:
     """A role in use that can no longer be held where it is held is an orphan as well."""
     moved = ROLES.replace("  CHIEF:\n    assigned: company", "  CHIEF:\n    assigned: platform")

@@ -10,7 +10,8 @@ import click
 import pytest
 
 from authz_sidecar import CASBIN_JUDGE, __version__
-from authz_sidecar.cli.main import LAZY, SUMMARIES, cli
+from authz_sidecar.cli.main import LAZY, SECTIONS, SUMMARIES, cli
+from authz_sidecar.cli.sectioned_command import SectionedCommand
 from tests.cli.command_line import Run
 
 
@@ -24,6 +25,19 @@ def command(name: str) -> click.Command:
 def test_every_command_has_a_summary() -> None:
     """The registry and the list that `--help` shows name the same commands in the same order."""
     assert list(LAZY) == list(SUMMARIES)
+    assert next(iter(SECTIONS)) == next(iter(LAZY))
+    assert SECTIONS.keys() <= LAZY.keys()
+
+
+@pytest.mark.parametrize("name", LAZY)
+def test_sections_of_help_list_options_that_there_are(name: str) -> None:
+    """Each name in a section of a command's help is one of its options."""
+    found = command(name)
+    for part in (found, *(found.commands.values() if isinstance(found, click.Group) else ())):
+        if isinstance(part, SectionedCommand):
+            names = {parameter.name for parameter in part.params}
+            # A command of a group may lack the whole section.
+            assert all(set(listed) <= names or names.isdisjoint(listed) for listed in part.sections.values())
 
 
 @pytest.mark.parametrize("name", LAZY)

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert, select, text
 
+from authz_sidecar.directory.policy import PolicyView
 from authz_sidecar.directory.schema import METADATA, STATE
 from authz_sidecar.directory.store import Store
+from tests.directory.administration_scene import RULES, Clock, Directory
 from tests.postgres import shared_postgres
 
 
@@ -86,3 +88,17 @@ def emptied_store(kept_store: Store) -> Store:
                 connection.execute(table.delete())
         connection.execute(insert(STATE), _FIRST_STATE[kept_store.shown])
     return kept_store
+
+
+@pytest.fixture
+def directory(store: Store) -> Directory:
+    """An empty directory under `RULES`."""
+    told: list[int] = []
+    made = Directory(
+        store,
+        lambda: PolicyView(made.rules, "v1", lambda identity: made.bundle.get(identity, ())),
+        Clock(),
+        told.append,
+    )
+    made.rules, made.bundle, made.told = RULES, {}, told
+    return made

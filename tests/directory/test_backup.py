@@ -134,11 +134,13 @@ def refused(fault: Fault, *words: str) -> Iterator[None]:
 @pytest.mark.parametrize("into", ["sqlite", "postgresql"])
 def test_a_restored_store_is_the_one_that_was_backed_up(source: Store, into: str, tmp_path: Path) -> None:
     """Every row of every table is there again, from either form and in either database; the audit goes on with a record
-    of the restore, and the store has another epoch and a later revision."""
+    of the restore, and the store has another epoch, a later revision and a page secret of its own."""
+    secret = source.page_secret()
     for form in forms_of(source):
         path = tmp_path / f"backup.{form}"
         report = backup(source, path, form=form, now=500.0)
         assert verify(path) == report
+        assert not [text for text in (secret, base64.b64encode(secret)) if text in path.read_bytes()]
         state = source.state()
         assert (report.revision, report.epoch) == (state.revision, state.epoch)
         assert (report.audit_sequence, report.audit_hash) == (state.audit_sequence, state.audit_hash.hex())
@@ -151,6 +153,7 @@ def test_a_restored_store_is_the_one_that_was_backed_up(source: Store, into: str
             now = restored.state()
             assert (now.epoch, now.revision) == (done.epoch, done.revision)
             assert now.epoch != state.epoch
+            assert restored.page_secret() != secret
             assert now.revision == state.revision + 1
             audit = audit_of(restored)
             assert audit[:-1] == audit_of(source)
@@ -419,6 +422,21 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     store.close()
 
 
+@pytest.mark.parametrize("dialect", ["sqlite"])
+def test_a_backup_can_take_the_place_of_a_file(dialect: Form, tmp_path: Path) -> None:
+    """A backup that is a file of SQLite is a store where it is put, although it was written without a log."""
+    store = Store.open(str(tmp_path / "store.db"))
+    backup(store, tmp_path / "backup", form=dialect)
+    store.close()
+    placed = Store.open(str(tmp_path / "backup"))
+    for revision in (1, 2):
+        with placed.change(OPERATOR, 200.0) as change:
+            change.touch("identity", "id0")
+            change.audit("test.change", subject="id0")
+        assert placed.state().revision == revision
+    placed.close()
+
+
 def older(path: Path) -> None:
     """Make a store of SQLite as the first release had it, with an identity."""
     from alembic import command
@@ -445,6 +463,9 @@ def test_backups_of_an_older_release_are_brought_forward(form: str, dialect: str
     if form == "lines":
         path = tmp_path / "old.lines"
         path.write_bytes(_older_lines(tmp_path / "old"))
+    else:
+        # As the online backup writes it, which has no log.
+        sqlite3.connect(path).execute("PRAGMA journal_mode = DELETE").connection.close()
     assert verify(path).schema == 1
     with fresh(dialect, tmp_path) as url:
         restore(path, url)
@@ -481,7 +502,7 @@ def _older_lines(path: Path) -> bytes:
 def test_backups_of_a_later_release_are_refused(lines: list[bytes], tmp_path: Path) -> None:
     """A backup of a schema that this release does not know is refused, with what to do."""
     path = tmp_path / "later"
-    path.write_bytes(sealed([lines[0].replace(b'"schema":2', b'"schema":99'), *lines[1:]]))
+    path.write_bytes(sealed([lines[0].replace(b'"schema":%d' % migration.SCHEMA, b'"schema":99'), *lines[1:]]))
     with refused(Fault.PRECONDITION, "has schema 99"):
         verify(path)
     with refused(Fault.PRECONDITION, "has schema 99"):

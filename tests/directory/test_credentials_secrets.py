@@ -117,25 +117,25 @@ def test_secrets_do_not_show() -> None:
 
 
 def test_a_key_is_handed_over_as_csv() -> None:
-    """A key's file has its id, name, identity, secret and expiry, with no cell that a spreadsheet would run."""
+    """A key's file has its id, identity, name, expiry and secret, with no cell that a spreadsheet would run."""
     made = create_secret(SecretKind.KEY)
     key = KeyRecord(id=made.id, identity="@robot", name='=cmd|"/c calc", A1', expires_at=1_800_000_000)
     assert key_csv(Issued(record=key, secret=made.text)) == (
-        "key_id,name,identity,secret,expires\r\n"
-        f'{made.id},"\'=cmd|""/c calc"", A1",\'@robot,{made.text},2027-01-15T08:00:00Z\r\n'
+        "id,identity,name,expires_at,secret\r\n"
+        f'{made.id},\'@robot,"\'=cmd|""/c calc"", A1",2027-01-15T08:00:00Z,{made.text}\r\n'
     )
 
 
 def test_a_key_is_handed_over_as_json() -> None:
-    """The same as JSON has the values as they are, and an empty expiry for a key that has none."""
+    """The same as JSON has the values as they are, and null for a key that never expires."""
     made = create_secret(SecretKind.KEY)
     issued = Issued(record=KeyRecord(id=made.id, identity="robot", name="=1"), secret=made.text)
     assert json.loads(key_json(issued)) == {
-        "key_id": made.id,
-        "name": "=1",
+        "id": made.id,
         "identity": "robot",
+        "name": "=1",
+        "expires_at": None,
         "secret": made.text,
-        "expires": "",
     }
 
 

@@ -222,6 +222,32 @@ def test_limits_of_the_bundle_are_kept(provider: Provider) -> None:
     assert roles(answer(provider, holding(held), one, {"groups": ["clients"]}, **settings)) == {"acme": ("AUDITOR",)}
 
 
+def test_groups_give_roles_where_an_identity_belongs(provider: Provider) -> None:
+    """Where the bundle asks for it, groups give roles of the identity's own company alone, and platform roles to those
+    without one alone. A role that stands alone keeps others away also where it does not fit."""
+    own = msgspec.structs.replace(RULES, own_company_only=True)
+    settings: dict[str, Any] = {
+        "company": None,
+        "companies": ["acme", "beta"],
+        "platform": True,
+        "prefix": None,
+        "map": "directory",
+        "claims": GROUPS,
+        "roles": ["CLIENT", "ADMIN", "NO_ACCESS"],
+    }
+    said = {"groups": ["clients", "admins"]}
+    everywhere = {"": ("ADMIN",), "acme": ("CLIENT",), "beta": ("CLIENT",)}
+    for company, held in (("acme", {"acme": ("CLIENT",)}), ("", {"": ("ADMIN",)})):
+        known = holding(Identity("alice", USER, company))
+        assert roles(answer(provider, known, RULES, said, **settings)) == everywhere
+        assert roles(answer(provider, known, own, said, **settings)) == held
+    strangers = {**settings, "identities": "any", "prefix": "idp:", "map": None}
+    assert roles(answer(provider, None, own, said, **strangers)) == {"": ("ADMIN",)}
+    leavers = msgspec.structs.replace(own, groups=(*own.groups, GroupFacts("leavers", ("NO_ACCESS",))))
+    known = holding(Identity("alice", USER, "acme"))
+    assert roles(answer(provider, known, leavers, {"groups": ["clients", "leavers"]}, **settings)) == {}
+
+
 def test_groups_do_not_lift_a_role_that_was_assigned_to_stand_alone(provider: Provider) -> None:
     """Groups lift the default role, but not one that stands alone and was assigned, for good or for a time; and where
     one of their own roles stands alone, they give that alone."""

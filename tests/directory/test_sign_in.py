@@ -509,6 +509,17 @@ def test_groups_are_applied_at_each_sign_in(jwt_scene: Scene) -> None:
     assert roles_of(jwt_scene, "idp:alice") == {hand}
 
 
+def test_somebody_new_needs_a_role_from_a_group(jwt_scene: Scene) -> None:
+    """Where every identity has a role, who is made at a sign-in has it from a group at once, or is not made."""
+    jwt_scene.rules = msgspec.structs.replace(GROUP_RULES, role_required=True, roles_per_identity=1)
+    jwt_scene.credentials.sign_in_jwt(CALLER, token(groups=["writers", "readers", "admins"]), FAR)
+    assert roles_of(jwt_scene, "idp:alice") == {("READER", "acme", "group:readers")}
+    with pytest.raises(DirectoryError, match="every identity has a role") as error:
+        jwt_scene.credentials.sign_in_jwt(CALLER, token(sub="eve", groups=["admins"]), FAR)
+    assert error.value.fault is Fault.PRECONDITION
+    assert "idp:eve" not in {row.id for row in jwt_scene.rows(IDENTITIES)}
+
+
 def test_groups_give_what_their_issuer_may_give(jwt_scene: Scene) -> None:
     """A group that the bundle maps to a role that is not the issuer's to give, gives nothing."""
     jwt_scene.credentials.sign_in_jwt(CALLER, token(groups=["admins", "readers"]), FAR)

@@ -1,5 +1,8 @@
 """For whom a request is decided: askers of a directory in memory, and filters for one who acts for another."""
 
+from typing import Any
+
+import msgspec
 import pytest
 
 from authz_sidecar.bundle.files import BundleFiles
@@ -8,9 +11,10 @@ from authz_sidecar.bundle.standard_model import EXTENDED
 from authz_sidecar.compile.compiler import compile_bundle
 from authz_sidecar.compile.snapshot import Snapshot
 from authz_sidecar.directory.copy import Contents, DirectoryCopy
-from authz_sidecar.engine import Asker, Engine, Identities, UnwitnessedError
+from authz_sidecar.engine import Answer, Asker, Engine, Identities, UnwitnessedError
 from authz_sidecar.engine.asking import decide_as
-from authz_sidecar.values import Reason, build_request
+from authz_sidecar.values import Reason, Request, build_request
+from authz_sidecar.values.directory_rules import KindRules
 from authz_sidecar.values.filter import FilterKind, build_filter_request
 from authz_sidecar.values.identity import Authenticated, Identity, IdentityKind, OwnRule, RoleSet
 from tests.server.directory_scene import MANIFEST, ROLES
@@ -159,6 +163,50 @@ def test_what_nobody_witnesses_is_not_answered(snapshot: Snapshot) -> None:
     assert sum(engine.counts.decisions) == 0
     assert engine.check(request, asker=known.asker("ann", "", "", "acme", NOW)).decision.allowed
     assert len(observed) == 1
+
+
+def test_the_audit_has_each_decision_for_a_kind_that_is_audited(snapshot: Snapshot) -> None:
+    """With service accounts audited the witness sees what is decided for one, by name or by credential, allowed or not;
+    an act for a user once; and nothing for users, for somebody unknown, for a wrong credential, or for a call of
+    administration."""
+    seen: list[tuple[str, str, str]] = []
+
+    def see(_kind: str, _request: Request, answer: Answer, _call: str) -> bool:
+        assert answer.asker is not None
+        seen.append((answer.asker.subject, answer.asker.actor, answer.asker.credential))
+        return True
+
+    rules = msgspec.structs.replace(snapshot.directory_rules, service_accounts=KindRules(audited=True))
+    engine = Engine(witness=see)
+    engine.load(msgspec.structs.replace(snapshot, directory_rules=rules), "version")
+    known = identities(engine)
+
+    def ask(subject: str, credential: str, user: str, administers: bool = False) -> None:
+        asker = known.asker(subject, credential, user, "acme", NOW)
+        found = msgspec.structs.replace(asker, administers=administers)
+        named = found.subject or "--"
+        more: Any = {"time": NOW, "identity": found.identity}
+        request, _ = build_request(named, "read", type="folder", id="shared-1", company="acme", **more)
+        asked, _ = build_filter_request(named, "read", "folder", **more)
+        assert request is not None
+        assert asked is not None
+        engine.check(request, asker=found)
+        engine.filter(asked, asker=found)
+
+    for asker in (("ann", "", ""), ("nobody", "", ""), ("", "wrong", "")):
+        ask(*asker)
+    ask("robot", "", "", administers=True)
+    assert seen == []
+    for asker in (("robot", "", ""), ("", "right", ""), ("idle", "", ""), ("", "right", "ann"), ("ann", "", "robot")):
+        ask(*asker)
+    assert seen[::2] == seen[1::2]
+    assert seen[::2] == [
+        ("robot", "", ""),
+        ("robot", "", "key:1"),
+        ("idle", "", ""),
+        ("ann", "robot", "key:1"),
+        ("robot", "ann", ""),
+    ]
 
 
 def test_a_credential_that_is_wrong_decides_before_everything(engine: Engine) -> None:

@@ -107,3 +107,11 @@ def test_every_reason_can_be_counted() -> None:
     for reason in Reason:
         counts.decisions[reason] += 1
     assert sum(counts.decisions) == len(Reason)
+
+
+def test_looks_at_keys_add_up_by_issuer() -> None:
+    """Looks at keys of two processes add up by issuer and outcome, and so do decisions that the audit never had."""
+    one = Counts(key_looks={"a": {"ok": 1, "failed": 2}}, audit_left_out=1)
+    one.add(Counts(key_looks={"a": {"ok": 3, "failed": 0}, "b": {"ok": 1}}, audit_left_out=2))
+    assert one.key_looks == {"a": {"ok": 4, "failed": 2}, "b": {"ok": 1}}
+    assert one.audit_left_out == 3

@@ -1,6 +1,6 @@
 """What is said about the policy that is served and the one that was refused."""
 
-from authz_sidecar.engine import PolicyStatus
+from authz_sidecar.engine import DirectoryStatus, IssuerStatus, PolicyStatus
 from authz_sidecar.engine.status import OUTCOMES, Refusal
 
 WHY = "roles.yaml:12:16: unknown role `CLINET`"
@@ -74,3 +74,14 @@ def test_what_was_never_seen_is_stale() -> None:
     assert status.is_stale(100)
     status.see(100)
     assert (status.is_stale(110), status.is_stale(111)) == (False, True)
+
+
+def test_of_several_directories_the_worst_is_told() -> None:
+    """What is true of two processes is the least that either knows, and that anything fails in one of them; how long
+    one has said nothing counts for it."""
+    one = DirectoryStatus(checkpoint_age=5.0, issuers=(IssuerStatus("a", 2, 1.0), IssuerStatus("b", 1, 9.0)))
+    two = DirectoryStatus(audit_failing=True, issuers=(IssuerStatus("a", 3, 4.0), IssuerStatus("b", 0, 2.0)))
+    worst = one.worse(two, 1.0)
+    assert worst.issuers == (IssuerStatus("a", 2, 5.0), IssuerStatus("b", 0, 9.0))
+    assert (worst.audit_failing, worst.checkpoint_failing, worst.checkpoint_age) == (True, False, 5.0)
+    assert two.worse(one, 1.0).checkpoint_age == 6.0

@@ -74,10 +74,8 @@ def test_a_file_that_is_damaged_under_a_sidecar(file_scene: Scene, damage: Calla
 
         for file in path.parent.glob(f"{path.name}*"):
             file.rename(file_scene.folder / f"damaged{file.suffix}")
-        # Beside its place, and put there whole: what is followed is never empty.
-        restored = file_scene.folder / "restored.db"
-        restore(saved, str(restored))
-        restored.rename(path)
+        # It is there once it is whole: what is followed is never empty.
+        restore(saved, str(path))
         until(lambda: "unseen" not in sidecar.ready()[1]["directory"])
         made = root.create("after", "CLERK").directory_revision
         assert made > PEOPLE

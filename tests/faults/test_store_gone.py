@@ -55,6 +55,7 @@ def test_a_database_that_is_gone_and_back(tmp_path: Path, own_postgres: Postgres
             assert PASSWORD not in str(failure.status)
         until(lambda: "cannot be reached" in sidecar.ready()[1]["directory"].get("unseen", ""))
         assert sidecar.metric("authz_directory_audit_waiting") == 1
+        until(lambda: sidecar.metric("authz_directory_audit_failing") == 1)
 
         until(lambda: sidecar.ready()[0] == 503)
         assert sidecar.metric("authz_directory_staleness_seconds") > 3
@@ -76,6 +77,8 @@ def test_a_database_that_is_gone_and_back(tmp_path: Path, own_postgres: Postgres
         assert "unseen" not in sidecar.ready()[1]["directory"]
         root.create("late", "CLERK")
         until(lambda: sidecar.metric("authz_directory_audit_waiting") == 0)
+        assert sidecar.metric("authz_directory_audit_left_out_total") == 0
+        until(lambda: sidecar.metric("authz_directory_audit_failing") == 0)
         found = root.ask(root.audit.ListAuditRecords, audit.ListAuditRecordsRequest())
         assert [entry.on_behalf_of for entry in found.records if entry.on_behalf_of] == ["ann"]
         assert PASSWORD not in sidecar.log

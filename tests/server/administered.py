@@ -37,7 +37,6 @@ from authz_sidecar.values.limits import Limits
 MODEL = Path(__file__).parents[2] / "policies" / "model.conf"
 OPERATOR = Actor(id="operator:test")
 SECONDS = 60
-SHARED = "known to all sidecars of the test"
 
 MANIFEST = """\
 name: administered
@@ -156,7 +155,6 @@ class Administered:
             Guard(self.engine, identities, self.authenticator),
             self.identities,
             self.credentials,
-            secret=SHARED,
             place=self.place,
             store=self.url,
             status=self._status,

@@ -19,6 +19,8 @@ from authz_sidecar._proto.authz.v1 import credential_service_pb2 as credential
 from authz_sidecar._proto.authz.v1 import directory_service_pb2 as directory
 from authz_sidecar._proto.authz.v1 import identity_pb2 as record
 from authz_sidecar.directory.records import AssignmentRecord
+from authz_sidecar.transports.grpc.administration_conversion import asked as asked_of
+from authz_sidecar.transports.grpc.page_tokens import PageTokens
 from tests.server.administered import MANIFEST, OPERATOR, ROLES, Administered, administered, snapshot_of
 from tests.server.sidecar import Failure, failure_of
 
@@ -581,12 +583,16 @@ def test_lists_of_what_identities_hold_leave_out_too(server: Administered, admin
 
 
 def test_a_page_token_is_of_its_list_and_tells_nothing(server: Administered) -> None:
-    """A token is refused with another filter, another method and another caller; and no id can be read from it."""
+    """A token is refused with another filter, another method and another caller; and no id can be read from it, but by
+    who has the secret of the store: what checkpoints and backups say of the store opens none."""
     company = name("sealed")
     for number in range(3):
         create(server, server.root, f"{company}-{number}", company)
     asked = directory.ListIdentitiesRequest(company=company, page_size=2)
     token = server.directory.ListIdentities(asked, metadata=server.call(server.root)).next_page_token
+    of = f"sidecar.identity\0root\0{asked_of(asked)}"
+    assert PageTokens(server.store.page_secret()).open(token, of)
+    assert PageTokens(server.store.state().epoch.encode()).open(token, of) is None
     assert company not in base64.urlsafe_b64decode(token + "===").decode("latin-1")
     other = server.person(name("other"), "", "ROOT")
     for secret, message in (

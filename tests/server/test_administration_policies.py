@@ -55,6 +55,15 @@ class Policies:
         git(self.root, "commit", "--quiet", "--allow-empty", f"--message={message}")
         return git(self.root, "rev-parse", "HEAD")
 
+    def branch(self, name: str, manifest: str) -> str:
+        """A commit with another manifest, on a branch of its own."""
+        git(self.root, "switch", "--quiet", "--create", name)
+        path = self.folder / "manifest.yaml"
+        path.write_text(manifest)
+        made = self.commit("Be stricter")
+        git(self.root, "switch", "--quiet", "main")
+        return made
+
 
 class Served:
     """A server beside a repository with three commits, of which the last leaves the policies as they were."""
@@ -181,6 +190,14 @@ def test_a_diff_names_the_identities_of_the_directory(served: Served) -> None:
     assert "READER" in found.report_text
     same = served.ask("DiffPolicyVersions", policy.DiffPolicyVersionsRequest(base=served.commits[1], head="main"))
     assert (same.access_changes, same.head_version) == (False, served.commits[-1])
+    # A version that is new to a rule tells who breaks it.
+    served.server.person("auditor-of-acme", "acme", "AUDITOR")
+    stricter = served.policies.branch("stricter", f"{MANIFEST}identities: {{own_company_only: true}}\n")
+    found = served.ask("DiffPolicyVersions", policy.DiffPolicyVersionsRequest(base="main", head=stricter))
+    assert any(
+        note.startswith("the role `AUDITOR` is held where its holders do not belong") and "`auditor-of-acme`" in note
+        for note in json.loads(found.report_json)["notes"]
+    )
 
 
 @pytest.mark.parametrize("base", ["", "no-such-branch", "/etc", "x" * 300], ids=str)

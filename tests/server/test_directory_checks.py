@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import shutil
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,14 +14,16 @@ import pytest
 from sqlalchemy import select
 
 from authz_sidecar._proto.authz.v1 import authenticate_pb2, check_pb2, explain_pb2, filter_pb2, identity_pb2
+from authz_sidecar.cli import main
 from authz_sidecar.directory.authentication import Authenticator
 from authz_sidecar.directory.copy import Changes, Contents, DirectoryCopy
 from authz_sidecar.directory.schema import AUDIT
 from authz_sidecar.engine import Engine, Identities
 from authz_sidecar.transports.grpc.service import BATCH_TURN, TOKEN_TURN, AuthorizationService
 from authz_sidecar.values.limits import Limits
-from tests.server.directory_scene import Scene, ask, follows, reason, served
+from tests.server.directory_scene import OPERATOR, Scene, ask, follows, reason, served
 from tests.server.sidecar import Sidecar, check_of, failure_of, until
+from tests.sources.git_program import commit, init
 
 PROMISE_SECONDS = 1.0
 WRONG = "azk_" + "x" * 16 + "_" + "y" * 43 + "_zzzzzz"
@@ -346,7 +350,9 @@ def test_a_filter_for_another_is_met_by_checks(sidecar: Sidecar) -> None:
 
 
 def test_impersonation_is_in_the_audit(sidecar: Sidecar, scene: Scene) -> None:
-    """What a service account asks for a user is written to the audit, allowed or not, under the decision's id."""
+    """What a service account asks for a user is written to the audit, allowed or not, under the decision's id; what it
+    asks for itself is not, unless the manifest says so."""
+    itself = ask(sidecar, "robot", id="shared-9")
     allowed = ask(sidecar, "robot", id="shared-9", on_behalf_of="ann")
     denied = ask(sidecar, "robot", id="other", on_behalf_of="ann")
     wanted = {allowed.decision_id: "impersonation.allowed", denied.decision_id: "impersonation.denied"}
@@ -358,6 +364,7 @@ def test_impersonation_is_in_the_audit(sidecar: Sidecar, scene: Scene) -> None:
         return {record.get("decision_id", ""): record for record in records}
 
     until(lambda: wanted.keys() <= found().keys())
+    assert itself.decision_id not in found()
     for decision, action in wanted.items():
         record = found()[decision]
         assert record["action"] == action
@@ -409,3 +416,94 @@ def test_readiness_names_the_revision(sidecar: Sidecar, scene: Scene) -> None:
     assert status == 200
     assert body["directory"]["revision"] == scene.store.state().revision
     assert body["directory"]["staleness_seconds"] < 10
+
+
+def test_the_decision_log_is_replayed_with_the_directory(
+    sidecar: Sidecar, scene: Scene, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With `--directory` a replay decides again what the directory let decide: what changes changes by the policy
+    alone, and what the directory decides otherwise by now, or cannot tell, is counted apart."""
+    for id in ("rita", "mona", "theo", "vera"):
+        scene.person(id, "acme", "CLERK")
+    _, secret = scene.key("rita")
+    _, lost = scene.key("theo")
+    follows(sidecar, scene.store.state().revision)
+    asked = [
+        # Two policies differ on the first alone of these, once with a credential and once without.
+        *[ask(sidecar, "rita"), ask(sidecar, credential=secret), ask(sidecar, "rita", "delete")],
+        # Of the first, a service account may ask; the user may, or may not.
+        *[ask(sidecar, "robot", id=id, on_behalf_of="ann") for id in ("shared-1", "2")],
+        # Whom the directory does not know: the bundle does, and nobody does.
+        *[ask(sidecar, "in-git", "update"), ask(sidecar, "nobody")],
+        # Another role, and gone: by now.
+        *[ask(sidecar, "mona", "update"), ask(sidecar, "vera"), ask(sidecar, credential=lost, action="update")],
+        ask(sidecar, credential=WRONG),
+    ]
+    scene.assign("mona", "CHIEF")
+    for id in ("theo", "vera"):
+        scene.identities.delete_identity(OPERATOR, id)
+    wanted = {answer.decision_id for answer in asked}
+    lines: list[str] = []
+
+    def all_are_logged() -> bool:
+        texts = "".join(file.read_text() for file in scene.folder.glob("decisions*")).splitlines()
+        lines[:] = [line for line in texts if json.loads(line)["decision_id"] in wanted]
+        return len(lines) == len(wanted)
+
+    until(all_are_logged)
+    # A JWT, as a sidecar with an identity provider would log it.
+    lines.append(next(line for line in lines if '"credential":"key:' in line).replace('"key:', '"jwt:'))
+    log = tmp_path / "log.jsonl"
+    log.write_text("\n".join(lines) + "\n")
+    policies = init(tmp_path / "repository") / "policies"
+    shutil.copytree(scene.policies, policies)
+    served_version = commit(policies, "As it was served")
+    roles = (policies / "roles.yaml").read_text()
+    commit(policies, "Clerks read no more", {"roles.yaml": roles.replace("[read]}", "[delete]}", 1)})
+
+    def replay(*options: str, policies: Path = policies) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = main.run(("replay", str(log), "--policies", str(policies), *options))
+        said = capfd.readouterr()
+        return code, said.out, said.err
+
+    def told(*options: str, policies: Path = policies) -> dict[str, Any]:
+        code, said, _ = replay("--directory", scene.url, "--format", "json", *options, policies=policies)
+        assert code == 1
+        found: dict[str, Any] = json.loads(said)
+        return found
+
+    code, _, said = replay()
+    assert code == 2
+    assert f"{len(lines)} lines rest on a directory of identities, which is not in the log" in said
+    assert "help: name it with `--directory`" in said
+    report = told("--against", str(policies), policies=scene.policies)
+    assert (report["newly_denied"], report["newly_allowed"], report["same"]) == (3, 1, 3)
+    assert {(change["change"], change["role"], change["action"]) for change in report["changes"]} == {
+        ("newly_denied", "role:CLERK", "read"),
+        ("newly_allowed", "role:CLERK", "delete"),
+    }
+    assert report["log"]["decisions"] == 7
+    assert report["log"]["directory"] == {
+        "revision": scene.store.state().revision,
+        "decisions": 7,
+        "changed_since": 1,
+        "changed_since_and_decided_differently": 0,
+        "left_out": {"nobody": 1, "company_not_held": 0, "jwt": 1, "policy": 0, "gone": 2},
+        "unknown_policy_versions": {},
+    }
+
+    # The policy that was served is there no more.
+    code, _, said = replay("--directory", scene.url)
+    assert code == 2
+    lead = "10 lines were decided by policies that `--policies` does not lead to, and were left out"
+    assert f"{lead}: `{sidecar.policy_version}`" in said
+    # It is in git, under another name.
+    log.write_text(log.read_text().replace(sidecar.policy_version, served_version))
+    again = told()
+    assert again["changes"] == report["changes"]
+    assert again["log"]["directory"] == report["log"]["directory"]
+    text = replay("--directory", scene.url)[1]
+    assert "3 newly denied, 1 newly allowed, 3 the same" in text
+    assert "note: 7 decisions were compared by the identities of the directory, now at revision" in text
+    assert "note: the directory has changed since 1 decision, which were left out" in text

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +13,11 @@ from click.testing import CliRunner
 from sqlalchemy import text
 
 from authz_sidecar._proto.authz.v1 import authenticate_pb2, check_pb2, filter_pb2
-from authz_sidecar.audit.checkpoint import CheckpointFile
-from authz_sidecar.audit.signing import create_key
+from authz_sidecar._proto.authz.v1.policy_service_pb2 import GetActivePolicyRequest
+from authz_sidecar._proto.authz.v1.policy_service_pb2_grpc import PolicyServiceStub
+from authz_sidecar.audit.chain import GENESIS
+from authz_sidecar.audit.checkpoint import Checkpoint, CheckpointFile
+from authz_sidecar.audit.signing import SigningKey, create_key
 from tests.deploy.serve_options import serve_command
 from tests.postgres import PASSWORD, shared_postgres
 from tests.server.directory_scene import OPERATOR, Scene, ask, follows, reason, served
@@ -44,11 +48,13 @@ def refused(*options: str, policies: Path = BUNDLE, **settings: str) -> str:
 
 def test_every_worker_follows(scene: Scene) -> None:
     """With several workers each knows the directory: a revocation is soon denied by all, and the sidecar tells the
-    least of their revisions."""
+    least of their revisions. Each tells the policy of all of them."""
     key, secret = scene.key("ann")
+    _, admin = scene.key("root")
     with served(scene, "--workers", "2") as sidecar:
         revision = scene.revoke(key)
         until(lambda: sidecar.ready()[1]["directory"]["revision"] == revision)
+        told = set()
         # Connections go to either.
         for _ in range(10):
             with sidecar.open_channel() as channel:
@@ -60,6 +66,12 @@ def test_every_worker_follows(scene: Scene) -> None:
                 thing = check_pb2.Object(type="folder", id="1", company="acme")
                 answer = call(check_pb2.CheckRequest(credential=secret, action="read", object=thing), timeout=10)
                 assert answer.reason == reason("CREDENTIAL_REVOKED")
+                active = PolicyServiceStub(channel).GetActivePolicy(
+                    GetActivePolicyRequest(), metadata=(("authorization", f"Bearer {admin}"),), timeout=10
+                )
+                told.add((active.policy_version, active.load_time.ToNanoseconds(), active.bundle, active.rules))
+        assert len(told) == 1
+        assert sidecar.ready()[1]["policy_version"] == told.pop()[0]
         assert sidecar.metric("authz_directory_identities") == 3
         assert sidecar.metric("authz_authentications_total", outcome="credential_revoked") == 10
 
@@ -218,11 +230,15 @@ def test_a_bundle_that_drops_a_role_in_use_is_refused(scene: Scene) -> None:
 
 
 def test_the_audit_is_signed_for(scene: Scene) -> None:
-    """With a key and a file the server writes a checkpoint of what came, at its end at the latest."""
+    """With a key and a file the server tells how old the last checkpoint is, and writes one of what came, at its end at
+    the latest."""
     key, file = scene.folder / "audit.key", scene.folder / "checkpoints.jsonl"
     public, _ = create_key(key)
+    CheckpointFile(file).append(Checkpoint(sequence=0, hash=GENESIS, time=time.time() - 300), SigningKey.load(key))
     with served(scene, "--audit-key", str(key), "--audit-checkpoints", str(file), "--workers", "2") as sidecar:
         ask(sidecar, "robot", id="shared-1", on_behalf_of="ann")
+        until(lambda: 300 <= sidecar.metric("authz_directory_audit_checkpoint_age_seconds") < 400)
+        assert sidecar.metric("authz_directory_audit_checkpoint_failing") == 0
     signed = CheckpointFile(file).last()
     assert signed is not None
     assert signed.is_signed_by((public,))

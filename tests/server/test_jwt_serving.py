@@ -10,11 +10,13 @@ import pytest
 
 from authz_sidecar._proto.authz.v1 import check_pb2, credential_service_pb2
 from authz_sidecar._proto.authz.v1.credential_service_pb2_grpc import CredentialServiceStub
+from authz_sidecar.audit.signing import create_key
 from authz_sidecar.directory.backup import backup, restore
 from tests.directory.identity_provider import AUDIENCE, ISSUER, Provider, public, rsa_key, running_provider, sign
 from tests.server.directory_scene import Scene, reason, served
 from tests.server.sidecar import Sidecar, until
 
+ABSENT = "https://absent.example"
 GROUPS = """\
 group_mappings:
   - {group: clerks, roles: [CLERK], company: acme}
@@ -41,7 +43,7 @@ def provider() -> Iterator[Provider]:
 
 
 def issuers(scene: Scene, provider: Provider, **more: Any) -> str:
-    """A file with the provider in it."""
+    """A file with the provider in it, and one whose keys are not there."""
     issuer = {
         "issuer": ISSUER,
         "audiences": [AUDIENCE],
@@ -54,8 +56,9 @@ def issuers(scene: Scene, provider: Provider, **more: Any) -> str:
         "identities": "any",
         **more,
     }
+    absent = {"issuer": ABSENT, "audiences": [AUDIENCE], "algorithms": ["RS256"], "company": "acme", "prefix": "no:"}
     path = scene.folder / "issuers.yaml"
-    path.write_text(json.dumps({"issuers": [issuer]}))
+    path.write_text(json.dumps({"issuers": [issuer, {**absent, "jwks": {"file": "absent.json"}}]}))
     return str(path)
 
 
@@ -74,20 +77,47 @@ def check(sidecar: Sidecar, credential: str, action: str = "read", company: str 
     return answer
 
 
-def test_a_check_takes_a_jwt(scene: Scene, provider: Provider) -> None:
+@pytest.fixture(scope="module")
+def taking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
+    """A sidecar with two identity providers, one of them without keys, and a file of checkpoints that is none."""
+    scene = Scene(tmp_path_factory.mktemp("taking"))
+    (scene.policies / "groups.yaml").write_text(GROUPS)
+    key, checkpoints = scene.folder / "audit.key", scene.folder / "checkpoints.jsonl"
+    create_key(key)
+    checkpoints.write_text("no checkpoint\n")
+    signing = ("--audit-key", str(key), "--audit-checkpoints", str(checkpoints))
+    with running_provider() as provider:
+        provider.keys = [public(rsa_key())]
+        with served(scene, "--issuers", issuers(scene, provider), *signing) as sidecar:
+            yield sidecar
+    scene.close()
+
+
+def test_a_check_takes_a_jwt(taking: Sidecar) -> None:
     """One call verifies a JWT and decides with the roles of its groups; what is no JWT of the issuer is denied, and no
     token is in the log."""
-    with served(scene, "--issuers", issuers(scene, provider)) as sidecar:
-        assert check(sidecar, token("clerks")).allowed
-        assert not check(sidecar, token("clerks"), "update").allowed
-        assert check(sidecar, token("chiefs"), "update").allowed
-        assert not check(sidecar, token("admins"), "delete").allowed
-        assert not check(sidecar, token("clerks"), company="globex").allowed
-        now = time.time()
-        assert check(sidecar, token("clerks", exp=now - 60)).reason == reason("CREDENTIAL_EXPIRED")
-        for wrong in (token("clerks", aud="other"), token("clerks", name="another"), "a.b.c", token("clerks") + "x"):
-            assert check(sidecar, wrong).reason == reason("INVALID_CREDENTIAL")
-        assert "eyJ" not in sidecar.log
+    assert check(taking, token("clerks")).allowed
+    assert not check(taking, token("clerks"), "update").allowed
+    assert check(taking, token("chiefs"), "update").allowed
+    assert not check(taking, token("admins"), "delete").allowed
+    assert not check(taking, token("clerks"), company="globex").allowed
+    now = time.time()
+    assert check(taking, token("clerks", exp=now - 60)).reason == reason("CREDENTIAL_EXPIRED")
+    for wrong in (token("clerks", aud="other"), token("clerks", name="another"), "a.b.c", token("clerks") + "x"):
+        assert check(taking, wrong).reason == reason("INVALID_CREDENTIAL")
+    assert "eyJ" not in taking.log
+
+
+def test_metrics_tell_of_keys_and_of_the_audit(taking: Sidecar) -> None:
+    """For each identity provider they say how many keys there are, for how long these have not been seen, and how looks
+    at them ended; and that the audit cannot be signed for, where that is so."""
+    until(lambda: taking.metric("authz_directory_audit_checkpoint_failing") == 1)
+    assert "\nauthz_directory_audit_checkpoint_age_seconds " not in taking.get("/metrics")[1]
+    assert [taking.metric("authz_issuer_keys", issuer=issuer) for issuer in (ISSUER, ABSENT)] == [1, 0]
+    for issuer, ended, other in ((ISSUER, "ok", "failed"), (ABSENT, "failed", "ok")):
+        assert taking.metric("authz_issuer_keys_looks_total", issuer=issuer, outcome=ended) >= 1
+        assert taking.metric("authz_issuer_keys_looks_total", issuer=issuer, outcome=other) == 0
+        assert 0 < taking.metric("authz_issuer_keys_staleness_seconds", issuer=issuer) < 60
 
 
 def test_a_jwt_signs_in(scene: Scene, provider: Provider) -> None:

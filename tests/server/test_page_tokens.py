@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from authz_sidecar.transports.grpc.page_tokens import PageTokens
 
-TOKENS = PageTokens("secret")
+TOKENS = PageTokens(b"secret")
 PLACES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=200)
 
 
@@ -17,7 +17,7 @@ def test_a_token_gives_its_place_back_to_its_list_alone(place: str, of: str) -> 
     token = TOKENS.seal(place, of)
     assert TOKENS.open(token, of) == place
     assert TOKENS.open(token, of + "x") is None
-    assert PageTokens("another").open(token, of) is None
+    assert PageTokens(b"another").open(token, of) is None
 
 
 @given(PLACES, st.data())

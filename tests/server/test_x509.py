@@ -89,7 +89,7 @@ def test_other_kinds_of_keys_are_refused(kind: str, tmp_path: Path) -> None:
     files = written(OTHER_KEYS[kind](), tmp_path)
     pair = (Path(files.key).read_bytes(), Path(files.certificate).read_bytes())
     assert not server_takes(grpc.ssl_server_credentials([pair]))
-    with pytest.raises(TlsError, match="is of a kind that the server cannot use"):
+    with pytest.raises(TlsError, match="is of a kind that gRPC cannot use"):
         CertificateWatch(files)
 
 

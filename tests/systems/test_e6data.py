@@ -147,9 +147,9 @@ def test_a_key_is_downloaded_as_csv(e6data: System, robot: str, tmp_path: Path) 
     arguments = ("keys", "create", robot, "nightly", "--server", e6data.sidecar.grpc, "--output", str(file))
     assert command(*arguments, AUTHZ_CREDENTIAL=e6data.root) == 0
     names, values = csv.reader(file.read_text().splitlines())
-    assert names == ["key_id", "name", "identity", "secret", "expires"]
-    assert values[1:3] == ["nightly", robot]
-    assert may(e6data, [values[3]]) == [table("ANALYST")]
+    assert names == ["id", "identity", "name", "expires_at", "secret"]
+    assert values[1:3] == [robot, "nightly"]
+    assert may(e6data, [values[4]]) == [table("ANALYST")]
 
 
 def test_another_role_counts_at_once_for_every_key(e6data: System, robot: str) -> None:
@@ -226,14 +226,20 @@ def test_an_overlap_may_have_an_end(e6data: System, robot: str) -> None:
 
 
 def test_activity_is_reviewed_for_each_service_account(e6data: System, keys: Mapping[str, str]) -> None:
-    """AUDITOR and WORKSPACE_ADMIN read what was done by and to one service account, and nothing of another; nobody else
-    reads any of it."""
+    """AUDITOR and WORKSPACE_ADMIN read what was done by and to one service account, and what it asked, and nothing of
+    another; nobody else reads any of it."""
     robot, other = program(e6data, "WORKSPACE_ADMIN"), program(e6data, "ANALYST")
     made = key_of(e6data, robot)
     key_of(e6data, other)
     person = e6data.create(unique("person"), by=made.secret)
     e6data.ask(credential_service_pb2.RotateKeyRequest(id=made.key.id))
+    started = e6data.presents(made.secret, "start", "cluster", "c-1")
+    refused_start = e6data.check(other, "start", "cluster", "c-1")
+    until(lambda: e6data.audit(actor=other))
+    (of_other,) = e6data.audit(actor=other)
+    assert (of_other.action, of_other.decision_id) == ("decision.denied", refused_start.decision_id)
     expected = [
+        ("decision.allowed", robot, ""),
         ("identity.create", "root", robot),
         ("assignment.create", "root", robot),
         ("key.create", "root", robot),
@@ -245,7 +251,13 @@ def test_activity_is_reviewed_for_each_service_account(e6data: System, keys: Map
         found = e6data.audit(by=keys[role], identity=robot)
         assert sorted((each.action, each.actor, each.subject) for each in found) == sorted(expected)
     by_robot = e6data.audit(by=keys["AUDITOR"], actor=robot)
-    assert [(each.action, each.credential) for each in by_robot] == [("identity.create", f"key:{made.key.id}")]
+    assert [(each.action, each.credential, each.decision_id) for each in by_robot] == [
+        ("identity.create", f"key:{made.key.id}", ""),
+        ("decision.allowed", f"key:{made.key.id}", started.decision_id),
+    ]
+    # The decisions by which it might make a person are not there; what it asked is listed by itself.
+    (record,) = e6data.audit(by=keys["AUDITOR"], identity=robot, actions=["decision"])
+    assert (record.object_type, record.object_id, record.after["action"]) == ("cluster", "c-1", "start")
     for role in ("ANALYST", "DATA_ENGINEER"):
         with pytest.raises(grpc.RpcError) as refused:
             e6data.audit(by=keys[role], identity=robot)

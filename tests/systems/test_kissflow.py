@@ -15,6 +15,7 @@ from authz_sidecar._proto.authz.v1 import (
     check_pb2,
     credential_service_pb2,
     directory_service_pb2,
+    filter_pb2,
     identity_pb2,
     policy_service_pb2,
 )
@@ -358,7 +359,7 @@ def test_a_secret_is_downloaded_as_a_file(kissflow: System, robot: str, tmp_path
     text = file.read_text()
     (content,) = [json.loads(text)] if form == "json" else csv.DictReader(text.splitlines())
     assert (content["identity"], content["name"]) == (robot, f"file {form}")
-    assert content["key_id"] in content["secret"]
+    assert content["id"] in content["secret"]
     assert kissflow.presents(content["secret"], "read", "process", "p").subject == robot
     assert command(*arguments, AUTHZ_CREDENTIAL=kissflow.root) != 0
     assert file.read_text() == text
@@ -448,11 +449,13 @@ def test_impersonation_is_on_or_off_for_each_resource(kissflow: System, people: 
 
 
 def test_an_act_counts_as_the_users(kissflow: System, people: Mapping[str, str], robot: str, log: Path) -> None:
-    """The answer, the audit and the decision log name the user as who acts, and the service account that acted."""
+    """The answer, the audit and the decision log name the user as who acts, and the service account that acted. Neither
+    asked for itself: each act is in the audit once."""
     made, user = new_key(kissflow, robot), people["MEMBER"]
     share(kissflow, robot, "process", "p", impersonation=True)
     # The service account itself may not start it: the act is the user's.
-    assert not kissflow.presents(made.secret, "start", "process", "p").allowed
+    own = kissflow.presents(made.secret, "start", "process", "p")
+    assert not own.allowed
     asked = {"credential": made.secret, "on_behalf_of": user}
     yes, no = (
         kissflow.check("", "start", "process", "p", **asked),
@@ -462,9 +465,10 @@ def test_an_act_counts_as_the_users(kissflow: System, people: Mapping[str, str],
         (True, user, robot),
         (False, user, robot),
     ]
-    until(lambda: len(kissflow.audit(actor=robot)) == 2)
+    until(lambda: len(kissflow.audit(actor=robot)) == 3)
     records = kissflow.audit(actor=robot)
     assert [(each.action, each.actor, each.on_behalf_of, each.decision_id) for each in records] == [
+        ("decision.denied", robot, "", own.decision_id),
         ("impersonation.allowed", robot, user, yes.decision_id),
         ("impersonation.denied", robot, user, no.decision_id),
     ]
@@ -612,8 +616,9 @@ def test_a_grant_gives_no_impersonation_by_the_way(
 def test_each_service_account_has_its_own_audit(
     kissflow: System, people: Mapping[str, str], keys: Mapping[str, str], robot: str, log: Path
 ) -> None:
-    """All that concerns one service account is listed by itself: what was done to it, to its keys and shares, and what
-    it did for others. What it did for itself is in the decision log. Administrators read it, and nobody else."""
+    """All that concerns one service account is listed by itself: what was done to it, to its keys and shares, what it
+    asked for others and for itself. What it asked is in the decision log, too. Administrators read it, and nobody
+    else."""
     other = account(kissflow)
     made, user = new_key(kissflow, robot), people["MEMBER"]
     new_key(kissflow, other)
@@ -626,10 +631,11 @@ def test_each_service_account_has_its_own_audit(
     kissflow.ask(credential_service_pb2.RevokeKeyRequest(id=made.key.id))
     kissflow.update(robot, description="under review")
     kissflow.ask(directory_service_pb2.DeleteShareRequest(id=granted.id))
-    until(lambda: kissflow.audit(identity=robot, actions=["impersonation"]))
+    until(lambda: kissflow.audit(identity=robot, actions=["decision"]))
     for role in MANAGERS:
         records = kissflow.audit(by=keys[role], identity=robot)
         assert sorted(each.action for each in records) == [
+            "decision.allowed",
             "identity.create",
             "identity.update",
             "impersonation.allowed",
@@ -652,6 +658,52 @@ def test_each_service_account_has_its_own_audit(
     line = logged(log)[done.decision_id]
     assert (line["subject"], line["action"], line["credential"]) == (robot, "read", f"key:{made.key.id}")
     kissflow.ask(directory_service_pb2.DeleteIdentityRequest(id=other))
+
+
+def test_every_decision_for_a_service_account_is_in_its_audit(
+    kissflow: System, people: Mapping[str, str], robot: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever is asked for a service account, with its key or by its name, is in its audit, allowed or denied; what is
+    asked for people is not. The command line lists it."""
+    made, user = new_key(kissflow, robot), people["SUPER_ADMIN"]
+    share(kissflow, robot, "process", "p", "read")
+    shown = kissflow.presents(made.secret, "read", "process", "p")
+    named = kissflow.check(robot, "delete", "process", "p")
+    batch = [question(robot, "read", "process", "p"), question(user, "read", "process", "p")]
+    batch.append(question("nobody", "read", "process", "p"))
+    of_robot, of_user, of_nobody = kissflow.answers(batch)
+    asked = filter_pb2.FilterObjectsRequest(action="read", object_type="process", credential=made.secret)
+    filtered = kissflow.sidecar.stub.FilterObjects(asked, timeout=10)
+    until(lambda: len(kissflow.audit(identity=robot, actions=["decision"])) == 4)
+    records = kissflow.audit(identity=robot, actions=["decision"])
+    by_key, read, what = f"key:{made.key.id}", {"asked": "check", "action": "read"}, ("process", "p")
+    assert [(each.action, each.credential, each.decision_id) for each in records] == [
+        ("decision.allowed", by_key, shown.decision_id),
+        ("decision.denied", "", named.decision_id),
+        ("decision.allowed", "", of_robot.decision_id),
+        ("decision.allowed", by_key, filtered.decision_id),
+    ]
+    assert [dict(each.after) for each in records] == [
+        {**read, "reason": "allowed_by_rule"},
+        {**read, "action": "delete", "reason": "no_matching_rule"},
+        {**read, "reason": "allowed_by_rule"},
+        {**read, "asked": "filter", "reason": "allowed_by_rule"},
+    ]
+    assert [(each.object_type, each.object_id) for each in records] == [what, what, what, ("process", "")]
+    assert {(each.actor, each.subject, each.on_behalf_of) for each in records} == {(robot, "", "")}
+    assert {each.policy_version for each in records} == {shown.policy_version}
+    # Records are written in the order of the answers: these would be there by now.
+    seen = {each.decision_id for each in kissflow.audit(actions=["decision"])}
+    assert not seen & {of_user.decision_id, of_nobody.decision_id}
+    assert [each.decision_id for each in kissflow.audit(actor=robot, actions=["decision.denied"])] == [
+        named.decision_id
+    ]
+    listing = ("audit", "list", "--identity", robot, "--action", "decision", "--server", kissflow.sidecar.grpc)
+    capfd.readouterr()
+    assert command(*listing, AUTHZ_CREDENTIAL=kissflow.root) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert f"decision.denied actor={robot} object=process:p asked=delete reason=no_matching_rule" in lines[1]
 
 
 def test_a_service_account_outlives_who_made_it(kissflow: System, people: Mapping[str, str]) -> None:

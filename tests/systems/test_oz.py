@@ -11,7 +11,7 @@ import pytest
 from authz_sidecar._proto.authz.v1 import credential_service_pb2, directory_service_pb2, identity_pb2
 from tests.server.sidecar import until
 from tests.systems.conftest import Start
-from tests.systems.system import System, assignment, creation, question, reason_of, unique
+from tests.systems.system import System, assignment, creation, in_seconds, question, reason_of, unique
 
 PASSWORD = "correct horse battery staple"
 PLATFORM_ROLES = ("ADMIN", "OPERATOR")
@@ -137,16 +137,45 @@ def test_platform_roles_are_assigned_in_no_company(oz: System, role: str) -> Non
 @pytest.mark.parametrize("role", COMPANY_ROLES)
 def test_company_roles_are_held_in_one_company(oz: System, role: str) -> None:
     """The four others are held in a company, and in one alone: without a company they are refused, and in a second one
-    as well."""
+    as well, also in the place of the first."""
     refused = oz.refusal(creation(unique("nowhere"), role))
     assert (refused.code, list(refused.violations)) == (grpc.StatusCode.INVALID_ARGUMENT, ["roles[0]"])
     person = holder(oz, role)
     refused = oz.refusal(assignment(person, role, replace=True))
     assert (refused.code, list(refused.violations)) == (grpc.StatusCode.INVALID_ARGUMENT, ["assignment.company"])
-    assert oz.refusal(assignment(person, role, "globex")).code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    for replace in (False, True):
+        refused = oz.refusal(assignment(person, role, "globex", replace=replace))
+        assert refused.code is grpc.StatusCode.FAILED_PRECONDITION
+        assert refused.info.metadata["limit_name"] == "identities.own_company_only"
+        assert f"`{person}` belongs to `acme` and would hold `{role}` in the company `globex`" in refused.message
+        assert f"give it a role in `acme`, or give `{role}` to one of `globex`" in refused.message
+    assert oz.roles(person) == {role: "hand"}
     assert oz.check(person, "read", "company", "acme", company="acme").allowed
     elsewhere = oz.check(person, "read", "company", "globex", company="globex")
     assert reason_of(elsewhere) == "NO_ROLE_IN_COMPANY"
+
+
+@pytest.mark.parametrize("role", PLATFORM_ROLES)
+def test_platform_roles_belong_to_no_company(oz: System, role: str) -> None:
+    """Who belongs to a company is not given ADMIN or OPERATOR, at the creation, later, in the place of its role or for
+    an emergency; and who holds one is given no role of a company."""
+    client = holder(oz, "CLIENT")
+    asked = [
+        creation(unique("lofty"), role, company="acme"),
+        assignment(client, role, replace=True),
+        assignment(client, role, break_glass=True, expire_time=in_seconds(MINUTE), justification="fire"),
+    ]
+    for request in asked:
+        refused = oz.refusal(request)
+        assert refused.code is grpc.StatusCode.FAILED_PRECONDITION
+        assert refused.info.metadata["limit_name"] == "identities.own_company_only"
+        assert f"belongs to `acme` and would hold `{role}` on the platform" in refused.message
+    assert oz.roles(client) == {"CLIENT": "hand"}
+    platform = holder(oz, role)
+    refused = oz.refusal(assignment(platform, "CLIENT", "acme", replace=True))
+    assert refused.code is grpc.StatusCode.FAILED_PRECONDITION
+    assert f"`{platform}` belongs to none and would hold `CLIENT` in the company `acme`" in refused.message
+    oz.assign(platform, *{*PLATFORM_ROLES} - {role}, replace=True)
 
 
 def test_an_identity_has_one_role(oz: System) -> None:
@@ -160,11 +189,15 @@ def test_an_identity_has_one_role(oz: System) -> None:
     (held,) = oz.ask(directory_service_pb2.ListRoleAssignmentsRequest(identity=client)).assignments
     refused = oz.refusal(directory_service_pb2.DeleteRoleAssignmentRequest(id=held.id))
     assert (refused.code, "without" in refused.message) == (grpc.StatusCode.FAILED_PRECONDITION, True)
-    for second in (assignment(client, "CLIENT_ADMIN", "acme"), assignment(client, "OPERATOR")):
+    operator = holder(oz, "OPERATOR")
+    for held, second in (
+        ("CLIENT", assignment(client, "CLIENT_ADMIN", "acme")),
+        ("OPERATOR", assignment(operator, "ADMIN")),
+    ):
         refused = oz.refusal(second)
         assert refused.info.metadata["limit_name"] == "limits.roles_per_identity"
         assert refused.info.metadata["limit"] == "1"
-        assert f"`{client}` has `CLIENT`" in refused.message
+        assert f"`{second.assignment.identity}` has `{held}`" in refused.message
     assert not oz.check(client, "delete", "folder", "1", "acme").allowed
     oz.assign(client, "CLIENT_ADMIN", "acme", replace=True)
     assert oz.roles(client) == {"CLIENT_ADMIN": "hand"}

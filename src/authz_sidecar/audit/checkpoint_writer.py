@@ -71,7 +71,7 @@ class CheckpointWriter:
 
         Raises BrokenChainError, CheckpointError, and what the database raises.
         """
-        last = self._find_last()
+        last = self.find_last()
         now = self._clock()
         with self._read() as connection:
             state = read_state(connection)
@@ -90,7 +90,7 @@ class CheckpointWriter:
         The audit as it is must be whole. Raises BrokenChainError, CheckpointError, and what the database raises.
         """
         # Of the file nothing but its end is trusted here; and it is to be one of this key's.
-        self._find_last()
+        self.find_last()
         with self._read() as connection:
             alone = verify(connection, keys=self._keys)
             if not alone.intact:
@@ -112,8 +112,8 @@ class CheckpointWriter:
             return state.hash != (GENESIS if last is None else last.hash)
         return new < 0 or due or new >= self._every_records
 
-    def _find_last(self) -> Checkpoint | None:
-        """The last checkpoint of the file; raises CheckpointError where it is not one of this key's."""
+    def find_last(self) -> Checkpoint | None:
+        """The last checkpoint of the file, None for none; raises CheckpointError where it is not one of this key's."""
         signed = self._file.last()
         if signed is None:
             return None

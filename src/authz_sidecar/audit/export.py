@@ -8,11 +8,11 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from authz_sidecar.audit.reading import Entry
 from authz_sidecar.audit.record import AuditRecord
+from authz_sidecar.values.instant import time_text
 from authz_sidecar.values.spreadsheet import escape_cell
 
 FIELDS: Final = (*AuditRecord.__struct_fields__, "hash")
@@ -42,19 +42,15 @@ def csv_lines(entries: Iterable[Entry]) -> Iterator[str]:
         yield line([*map(escape_cell, cells), entry.hash.hex()])
 
 
-def time_text(seconds: float) -> str:
-    """A time in UTC by RFC 3339, to the microsecond; a number that is none stays as it is."""
-    try:
-        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    except (ValueError, OverflowError, OSError):
-        return repr(seconds)
-
-
 def _cell(name: str, value: Any) -> str:
     if value is None:
         return ""
     if name == "time":
-        return time_text(value)
+        try:
+            return time_text(value, "microseconds")
+        except (ValueError, OverflowError, OSError):
+            # A number that is no time stays as it is.
+            return repr(value)
     if isinstance(value, str):
         return value
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

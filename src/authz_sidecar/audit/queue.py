@@ -1,7 +1,7 @@
 """Records that arise on the serving path, where nothing waits for a store: kept in memory and written behind it.
 
-For impersonated decisions, which belong in the audit as well as in the decision log. The queue is bounded, and whoever
-finds it full refuses what it was about to do: nothing is done that the audit would not have.
+For decisions that belong in the audit as well as in the decision log. The queue is bounded, and whoever finds it full
+refuses what it was about to do: nothing is done that the audit would not have.
 """
 
 import logging

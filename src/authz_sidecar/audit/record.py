@@ -14,7 +14,7 @@ class AuditRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """What was done, as the message `AuditRecord` of the wire has it.
 
     `sequence` is its place in the audit, from 1 without gaps; `time` is in seconds since 1970-01-01 UTC. `action` is
-    such as `identity.create`, `key.revoke`, `sign_in.failed` or `impersonation.allowed`. `actor` did it ("" where a
+    such as `identity.create`, `key.revoke`, `sign_in.failed` or `decision.allowed`. `actor` did it ("" where a
     sign-in failed under the name of nobody), for `on_behalf_of` ("" for itself), with `credential` (without its secret,
     `key:ID`), to the identity `subject`; it concerns `company` ("" for the platform). `before` and `after` are the
     record of the directory that `object_type` and `object_id` name, without secrets; None where it was made or removed.

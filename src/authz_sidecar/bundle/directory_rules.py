@@ -37,6 +37,7 @@ def directory_rules(bundle: "Bundle") -> DirectoryRules:
         rules,
         default_role=settings.default_role or "",
         role_required=settings.role_required,
+        own_company_only=settings.own_company_only,
         users=_kind_rules(settings.users, rules.users, passwords=settings.users.passwords),
         service_accounts=_kind_rules(settings.service_accounts, rules.service_accounts, passwords=False),
         role_tokens={role: _token_rules(tokens) for role, tokens in settings.role_tokens.items()},
@@ -89,6 +90,7 @@ def _kind_rules(settings: "KindSettings", usual: KindRules, *, passwords: bool) 
         keys=_key_rules(settings.keys, usual.keys),
         tokens=_token_rules(settings.tokens) if settings.tokens else usual.tokens,
         denied=tuple((denied.object, tuple(denied.actions)) for denied in settings.denied),
+        audited=settings.audited,
     )
 
 

@@ -67,8 +67,12 @@ class IdentityRecord(Definition):
     """Whether it is a person or a program."""
     company: Company = ""
     """The company that it belongs to; company roles that name none are held there."""
+    active: bool = True
+    """Whether it may do anything; one that is switched off is left out."""
     name: str = ""
     """What people call it. Nothing is decided by it."""
+    description: str = ""
+    """What it is for. Nothing is decided by it."""
     roles: list[HeldRole] = Field(default=[])
     """The roles that it holds."""
     grants: list[Grant] = Field(default=[])
@@ -111,6 +115,7 @@ def parse_identities(data: bytes, file: str, findings: Findings) -> IdentitiesFi
                 f"the identity {quote(record.id)} is listed twice",
                 f"remove one of them; the first is at {first.span}",
             )
+    content.identities[:] = [record for record in content.identities if record.active]
     return None if findings.errors > before else content
 
 

@@ -9,13 +9,15 @@ from authz_sidecar.bundle.wording import listed, quote, suggest
 from authz_sidecar.values.span import Span
 
 
-def check_identity_rules(manifest: Manifest, policy: Policy | None, findings: Findings) -> None:
+def check_identity_rules(
+    manifest: Manifest, policy: Policy | None, findings: Findings, *, companies: bool = True
+) -> None:
     """Check the section `identities`. Without a policy, in a plain Casbin bundle, roles are not looked up: any name
-    can be one."""
+    can be one. `companies` says whether roles can be held in companies at all."""
     settings = manifest.identities
     kinds = {"users": settings.users, "service_accounts": settings.service_accounts}
     if not any(kind.roles for kind in kinds.values()):
-        for field in ("default_role", "role_required"):
+        for field in ("default_role", "role_required", "own_company_only"):
             if getattr(settings, field):
                 findings.error(
                     settings.key_span(field),
@@ -23,6 +25,13 @@ def check_identity_rules(manifest: Manifest, policy: Policy | None, findings: Fi
                     f"{quote(field)} is given, and neither users nor service accounts hold roles",
                     f"remove it, or `roles: false` from {listed(kinds)}",
                 )
+    elif settings.own_company_only and not companies:
+        findings.error(
+            settings.key_span("own_company_only"),
+            "manifest-identities",
+            "`own_company_only` is given, and roles of this model are held in no company",
+            "remove it, or give `g` of the model a third field, the company",
+        )
     for place, kind in kinds.items():
         if policy is None and kind.denied:
             findings.error(

@@ -95,6 +95,8 @@ class KindSettings(Definition):
     """How many characters a name may have; 256 by default."""
     unique_names: bool = False
     """Whether no two in one company, or on the platform, have the same name."""
+    audited: bool = False
+    """Whether each decision that is made for them is in the audit, too."""
     roles: bool = True
     """Whether they hold roles; without, they have only grants of their own and what is shared with them."""
     keys: KeySettings = KeySettings()
@@ -130,6 +132,8 @@ class IdentitySettings(Definition):
     """The role of an identity that was given no other; a company role is then held in the identity's own company."""
     role_required: bool = False
     """Whether an identity that can hold roles always has one: its last cannot be taken away."""
+    own_company_only: bool = False
+    """Whether an identity of a company holds roles in that company alone, and one of none platform roles alone."""
     users: UserSettings = UserSettings()
     """What users have to keep."""
     service_accounts: ServiceAccountSettings = ServiceAccountSettings()

@@ -205,7 +205,8 @@ def _parse_rows(
             reader.read(path, files[path])
     if manifest is not None:
         _check_casbin(manifest, model, findings)
-        check_identity_rules(manifest, None, findings)
+        linked = model.roles.get("g")
+        check_identity_rules(manifest, None, findings, companies=linked is not None and linked.has_domain)
     casbin = manifest.casbin if manifest else None
     return Bundle(
         name=manifest.name if manifest else name,

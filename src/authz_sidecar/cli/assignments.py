@@ -8,31 +8,34 @@ from authz_sidecar.cli.administration import AdministrationOptions, administrati
 from authz_sidecar.cli.change_options import (
     company_option,
     dry_run_option,
-    etag_option,
     idempotency_option,
     in_company_option,
     justification_option,
     limit_option,
 )
-from authz_sidecar.cli.columns import show_record, show_records, show_removed
+from authz_sidecar.cli.columns import show_record
 from authz_sidecar.cli.command_group import CommandGroup
 from authz_sidecar.cli.expiry import expires_option
 from authz_sidecar.cli.identities import ASSIGNMENT_COLUMNS
-from authz_sidecar.cli.listing import first_records
+from authz_sidecar.cli.listing import show_list
+from authz_sidecar.cli.removal import delete_command
 from authz_sidecar.cli.terminal import Terminal
 from authz_sidecar.directory.records import AssignmentRecord
 
 EXAMPLES = """\b
 Examples:
   authz-sidecar assignments create carol CLIENT_ADMIN --company acme --server 127.0.0.1:50051
-  authz-sidecar assignments create dana ADMIN --break-glass --expires 2h --justification "incident 42"
-  authz-sidecar assignments list --role ADMIN --directory identities.db
+  authz-sidecar assignments create dana ADMIN --break-glass --expires 2h --justification "INC-42" --directory who.db
+  authz-sidecar assignments list --role ADMIN --directory who.db
 """
 
 
 @click.group(name="assignments", cls=CommandGroup, epilog=EXAMPLES)
 def command() -> None:
     """Roles that identities of a directory hold: assign them, show them, take them away.
+
+    Each works on a running sidecar (`--server`), in the name of whom your credential stands for, or on a store on this
+    machine (`--directory`).
 
     `assign` changes the assignments of a bundle instead.
     """
@@ -92,34 +95,18 @@ def list_assignments(
     **options: Unpack[AdministrationOptions],
 ) -> None:
     """List who holds which role."""
-    terminal = Terminal(options["color"])
-    with administration(terminal, options) as directory:
-        found = first_records(
-            terminal,
-            limit,
-            lambda size, token: directory.list_assignments(
-                identity=identity,
-                role=role,
-                company=company,
-                break_glass=break_glass,
-                page_size=size,
-                page_token=token,
-            ),
-        )
-    show_records(terminal, options["form"], ASSIGNMENT_COLUMNS, found)
+    show_list(
+        options,
+        ASSIGNMENT_COLUMNS,
+        limit,
+        lambda directory: directory.list_assignments,
+        identity=identity,
+        role=role,
+        company=company,
+        break_glass=break_glass,
+    )
 
 
-@command.command(name="delete")
-@click.argument("id")
-@etag_option
-@justification_option
-@dry_run_option
-@administration_options
-def delete(
-    id: str, expect: int | None, justification: str, dry_run: bool, **options: Unpack[AdministrationOptions]
-) -> None:
-    """Take the role of the assignment ID away."""
-    terminal = Terminal(options["color"])
-    with administration(terminal, options) as directory:
-        directory.delete_assignment(id, expect=expect, justification=justification, dry_run=dry_run)
-    show_removed(terminal, options["form"], id, dry_run=dry_run)
+command.add_command(
+    delete_command("Take the role of the assignment ID away.", lambda directory: directory.delete_assignment)
+)

@@ -15,10 +15,10 @@ from authz_sidecar.cli.administration import directory_problems, operator_name
 from authz_sidecar.cli.command_group import CommandGroup
 from authz_sidecar.cli.directory import directory_option, open_store
 from authz_sidecar.cli.expiry import PeriodType
-from authz_sidecar.cli.instant import time_text
 from authz_sidecar.cli.option import color_option, format_option
 from authz_sidecar.cli.progress import Progress
 from authz_sidecar.cli.terminal import ALLOW, DENY, FAINT, CommandError, Terminal, end, visible
+from authz_sidecar.values.instant import time_text
 
 if TYPE_CHECKING:
     from authz_sidecar.audit.retention import Plan

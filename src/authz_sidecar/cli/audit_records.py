@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, cast
 
 import click
 
-from authz_sidecar.cli.administration import directory_problems, one_place, remote, unnamed
+from authz_sidecar.cli.administration import administration_problems, chosen_directory, directory_problems
+from authz_sidecar.cli.connection import Connection, ServerCommand, connect, connection_options, read_credential
 from authz_sidecar.cli.directory import directory_option, open_store
-from authz_sidecar.cli.instant import parse_instant, parse_since, time_text
-from authz_sidecar.cli.option import color_option
-from authz_sidecar.cli.remote import server_option, timeout_option
+from authz_sidecar.cli.instant import parse_instant, parse_since
+from authz_sidecar.cli.option import color_option, format_option
 from authz_sidecar.cli.terminal import FAINT, CommandError, Line, Terminal, visible
-from authz_sidecar.transports.address import Address
+from authz_sidecar.values.instant import time_text
 
 if TYPE_CHECKING:
     from authz_sidecar.audit.reading import AuditFilter, Entry
@@ -37,11 +37,8 @@ class RecordOptions(TypedDict):
     """What the options of `record_options` give a command."""
 
     filter: "AuditFilter"
-    server: Address | None
-    tls_ca: Path | None
-    credential_file: Path | None
+    connection: Connection
     directory: str | None
-    timeout: float
     color: str
 
 
@@ -94,21 +91,8 @@ def record_options(command: Command) -> Command:
                 "--since", callback=_read(parse_since), metavar="WHEN", help="From then: `7d`, a day, a time."
             ),
             click.option("--until", callback=_read(parse_until), metavar="WHEN", help="Before then: a day or a time."),
-            server_option("Ask the sidecar that listens there for gRPC: `host:port` or `unix:/path`."),
-            click.option(
-                "--tls-ca",
-                metavar="FILE",
-                type=click.Path(path_type=Path),
-                help="Speak TLS with the server, whose certificate is of these authorities (PEM).",
-            ),
-            click.option(
-                "--credential-file",
-                metavar="FILE",
-                type=click.Path(path_type=Path),
-                help="File with your API key or access token for the server. Default: what AUTHZ_CREDENTIAL holds.",
-            ),
+            connection_options("Ask the sidecar that listens there for gRPC"),
             directory_option("Read this store itself: a file, or the URL of a database."),
-            timeout_option,
             color_option,
         )
     ):
@@ -132,7 +116,7 @@ def _read(parse: Callable[[str], float]) -> Callable[[click.Context, click.Param
     return read
 
 
-@click.command(name="list")
+@click.command(name="list", cls=ServerCommand)
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
@@ -141,14 +125,14 @@ def _read(parse: Callable[[str], float]) -> Callable[[click.Context, click.Param
     metavar="N",
     help="At most so many, the last of them.",
 )
-@click.option("--format", "form", type=click.Choice(("text", "json")), default="text", show_default=True)
+@format_option("text", "json")
 @record_options
 def list_records(limit: int, form: str, **options: Unpack[RecordOptions]) -> None:
     """Show records, the oldest first."""
     terminal = Terminal(options["color"])
-    server, directory = _place(terminal, options)
-    if server is not None:
-        with _client(terminal, server, options) as client:
+    directory = chosen_directory(terminal, options["connection"], options["directory"])
+    if directory is None:
+        with _client(terminal, options["connection"]) as client:
             found = deque(client.list_audit_records(options["filter"]), limit + 1)
     else:
         from authz_sidecar.audit.reading import read_last
@@ -161,26 +145,26 @@ def list_records(limit: int, form: str, **options: Unpack[RecordOptions]) -> Non
     terminal.result(*[_line(entry, form) for entry in found])
 
 
-@click.command(name="follow")
+@click.command(name="follow", cls=ServerCommand)
 @click.option(
     "--after", type=click.IntRange(min=0), metavar="N", help="Begin after the record with this number; 0: at the first."
 )
-@click.option("--format", "form", type=click.Choice(("text", "json")), default="text", show_default=True)
+@format_option("text", "json")
 @record_options
 def follow(after: int | None, form: str, **options: Unpack[RecordOptions]) -> None:
     """Show records as they are written, until you stop it."""
     terminal = Terminal(options["color"])
-    server, directory = _place(terminal, options)
-    if server is not None:
-        with _client(terminal, server, options) as client:
+    directory = chosen_directory(terminal, options["connection"], options["directory"])
+    if directory is None:
+        with _client(terminal, options["connection"]) as client:
             _show(terminal, form, client.follow_audit_records(options["filter"], after))
     else:
         with _store(terminal, directory) as store:
             _show(terminal, form, _followed(store, options["filter"], after))
 
 
-@click.command(name="export")
-@click.option("--format", "form", type=click.Choice(("jsonl", "csv")), default="jsonl", show_default=True)
+@click.command(name="export", cls=ServerCommand)
+@format_option("jsonl", "csv")
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
@@ -202,22 +186,12 @@ def export(form: str, output: Path | None, **options: Unpack[RecordOptions]) -> 
                 write(line + "\n")
 
 
-def _place(terminal: Terminal, options: RecordOptions) -> tuple[Address | None, str]:
-    server, directory = options["server"], options["directory"]
-    if server is not None and directory is not None:
-        server, directory = one_place(terminal, server, directory)
-    if server is None and directory is None:
-        raise unnamed(terminal)
-    return server, directory or ""
-
-
 @contextlib.contextmanager
-def _client(terminal: Terminal, server: Address, options: RecordOptions) -> "Iterator[AuditClient]":
+def _client(terminal: Terminal, connection: Connection) -> "Iterator[AuditClient]":
     from authz_sidecar.transports.grpc.audit_client import AuditClient
 
-    with remote(
-        terminal, AuditClient, server, options["timeout"], options["credential_file"], options["tls_ca"]
-    ) as client:
+    credential = read_credential(terminal, connection)
+    with connect(terminal, AuditClient, connection, credential, administration_problems) as client:
         yield client
 
 
@@ -240,9 +214,9 @@ def _store(terminal: Terminal, directory: str) -> "Iterator[Store]":
 
 @contextlib.contextmanager
 def _records(terminal: Terminal, options: RecordOptions) -> "Iterator[Iterable[Entry]]":
-    server, directory = _place(terminal, options)
-    if server is not None:
-        with _client(terminal, server, options) as client:
+    directory = chosen_directory(terminal, options["connection"], options["directory"])
+    if directory is None:
+        with _client(terminal, options["connection"]) as client:
             yield client.list_audit_records(options["filter"])
         return
     from authz_sidecar.audit.reading import read_all
@@ -308,12 +282,16 @@ def _line(entry: "Entry", form: str) -> Line:
         return (visible_json(entry.text),)
     record = entry.record
     what = f"{record.object_type}:{record.object_id}".strip(":")
+    # Of a decision, which changes nothing, `after` says what was asked and why it came out so.
+    decided = (record.after or {}) if record.decision_id else {}
     shown = [f"{record.sequence}", time_text(record.time), record.action, f"actor={record.actor}"]
     facts = (
         ("on_behalf_of", record.on_behalf_of),
         ("subject", record.subject),
         ("company", record.company),
         ("object", what),
+        ("asked", decided.get("action", "")),
+        ("reason", decided.get("reason", "")),
         ("credential", record.credential),
         ("address", record.address),
         ("justification", f'"{record.justification}"' if record.justification else ""),

@@ -8,12 +8,19 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import click
 
+from authz_sidecar.cli.connection import (
+    Connection,
+    ServerCommand,
+    asking_credential,
+    connection_options,
+    is_typed,
+    read_tls,
+)
 from authz_sidecar.cli.explanation import request_text
 from authz_sidecar.cli.option import color_option, format_option
-from authz_sidecar.cli.question import QuestionOptions, question_options, read_question
-from authz_sidecar.cli.remote import call_problems, inexact_problem, server_option, timeout_option
+from authz_sidecar.cli.question import QuestionOptions, question_options, read_question, split_question
+from authz_sidecar.cli.remote import call_problems, inexact_problem
 from authz_sidecar.cli.terminal import ERROR, FAINT, CommandError, Line, Terminal, end, visible
-from authz_sidecar.transports.address import Address
 from authz_sidecar.values import Request
 
 if TYPE_CHECKING:
@@ -32,14 +39,15 @@ EXAMPLES = """\b
 Examples:
   authz-sidecar bench --server 127.0.0.1:50051 --duration 10
   authz-sidecar bench alice folder:42 read --company acme --batch 50
+  authz-sidecar bench folder:42 read --company acme --credential-file key.csv
 """
 
 
-@click.command(name="bench", epilog=EXAMPLES)
-@click.argument("question", nargs=-1, metavar="[SUBJECT OBJECT ACTION]")
+@click.command(name="bench", cls=ServerCommand, epilog=EXAMPLES)
+@click.argument("question", nargs=-1, metavar="[[SUBJECT] OBJECT ACTION]")
 @question_options
-@server_option(
-    "The sidecar to load: where it listens for gRPC, `host:port` or `unix:/path`.",
+@connection_options(
+    "The sidecar to load, which listens there for gRPC",
     default="127.0.0.1:50051",
     show_default=True,
 )
@@ -75,18 +83,16 @@ Examples:
     metavar="N",
     help="How many checks a call holds.",
 )
-@timeout_option
 @click.option("--allow-remote", is_flag=True, help="Allow a server that is not on this machine.")
 @format_option("text", "json")
 @color_option
 def command(
     question: tuple[str, ...],
-    server: Address,
+    connection: Connection,
     duration: float,
     connections: int,
     concurrency: int,
     batch: int,
-    timeout: float,
     allow_remote: bool,
     form: str,
     color: str,
@@ -94,13 +100,15 @@ def command(
 ) -> None:
     """Send one question again and again to a running sidecar, and show its rate and latencies.
 
-    Without a question it asks one that any policy can answer, most of them with a deny. Exits 0 when every call was
-    answered, 1 when calls failed, 2 when the server does not answer at all. Ctrl-C ends it early, with the figures
-    so far.
+    Without a question it asks one that any policy can answer, most of them with a deny; without SUBJECT it asks by a
+    credential. Exits 0 when every call was answered, 1 when calls failed, 2 when the server does not answer at all.
+    Ctrl-C ends it early, with the figures so far.
     """
     terminal = Terminal(color)
-    if len(question) not in (0, 3):
-        raise click.UsageError("a question is SUBJECT, OBJECT and ACTION; without all three a fixed one is asked")
+    if not question:
+        question = ANY_QUESTION[1:] if is_typed("credential_file") else ANY_QUESTION
+    subject, object, action = split_question(question)
+    server = connection.address
     if not (allow_remote or server.is_local):
         raise CommandError(
             terminal,
@@ -111,10 +119,11 @@ def command(
         )
     from authz_sidecar.transports.grpc.load import LoadPlan
 
-    subject, object, action = question or ANY_QUESTION
     request = read_question(terminal, subject, object, action, more, 0.0)
-    plan = LoadPlan(server, duration, connections, concurrency, batch, timeout)
-    load, interrupted = _send(terminal, plan, request)
+    credential = asking_credential(terminal, connection, subject)
+    tls = read_tls(terminal, connection, credential)
+    plan = LoadPlan(server, duration, connections, concurrency, batch, connection.timeout, tls)
+    load, interrupted = _send(terminal, connection, plan, request, credential)
     if form == "json":
         terminal.result((json.dumps(_object(plan, load, interrupted)),))
     else:
@@ -122,7 +131,9 @@ def command(
     end(INTERRUPTED if interrupted else CALLS_FAILED if load.errors else 0)
 
 
-def _send(terminal: Terminal, plan: "LoadPlan", request: Request) -> tuple["Load", bool]:
+def _send(
+    terminal: Terminal, connection: Connection, plan: "LoadPlan", request: Request, credential: str
+) -> tuple["Load", bool]:
     """Send the load; also whether it was interrupted. Raises CommandError if the server does not answer."""
     import uvloop
 
@@ -139,7 +150,7 @@ def _send(terminal: Terminal, plan: "LoadPlan", request: Request) -> tuple["Load
             loop.remove_signal_handler(signal.SIGINT)
 
         loop.add_signal_handler(signal.SIGINT, interrupt)
-        load = await run_load(plan, request, stop, lambda: terminal.note((sending,)))
+        load = await run_load(plan, request, credential, stop, lambda: terminal.note((sending,)))
         return load, stop.is_set()
 
     sending = f"sending calls to {plan.server} for {plan.duration:g} s; Ctrl-C ends it early"
@@ -147,7 +158,7 @@ def _send(terminal: Terminal, plan: "LoadPlan", request: Request) -> tuple["Load
     try:
         return uvloop.run(send())
     except CallFailedError as error:
-        raise CommandError(terminal, *call_problems(error, plan.server, plan.timeout)) from None
+        raise CommandError(terminal, *call_problems(error, connection)) from None
     except InexactNumberError as error:
         raise CommandError(terminal, inexact_problem(error)) from None
 

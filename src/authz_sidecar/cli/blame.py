@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from authz_sidecar.bundle.wording import quote, suggest
-from authz_sidecar.cli.instant import date_text
 from authz_sidecar.cli.loading import CompiledBundle
 from authz_sidecar.cli.option import color_option, format_option, policies_argument
 from authz_sidecar.cli.origin import SHORT, number_text, origin_object
@@ -20,6 +19,7 @@ from authz_sidecar.review.written_grants import WrittenGrant, written_grants
 from authz_sidecar.sources.blame import Origin, newest
 from authz_sidecar.sources.objects import RepositoryError
 from authz_sidecar.sources.side import blame_side, find_side
+from authz_sidecar.values.instant import date_text
 from authz_sidecar.values.request import ROLE_PREFIX
 
 EXAMPLES = """\b

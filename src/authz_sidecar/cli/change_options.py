@@ -27,7 +27,7 @@ def idempotency_option(command: Command) -> Command:
         "--idempotency-key",
         default="",
         metavar="KEY",
-        help="A name of this call: made twice under it, it is done once.",
+        help="A name that you make up for this call: repeated under it, the change is made once.",
     )(command)
 
 

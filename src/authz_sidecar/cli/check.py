@@ -7,8 +7,16 @@ from typing import TYPE_CHECKING, Unpack
 
 import click
 import msgspec
-from click.core import ParameterSource
 
+from authz_sidecar.cli.connection import (
+    Connection,
+    ServerCommand,
+    asking_credential,
+    connect,
+    connection_options,
+    is_typed,
+    refuse_connection,
+)
 from authz_sidecar.cli.directory import directory_option, open_store
 from authz_sidecar.cli.explanation import (
     decision_line,
@@ -21,11 +29,16 @@ from authz_sidecar.cli.instant import parse_instant
 from authz_sidecar.cli.loading import CompiledBundle, require_bundle, require_section
 from authz_sidecar.cli.option import color_option, format_option, policies_option
 from authz_sidecar.cli.place import Places
-from authz_sidecar.cli.question import QuestionOptions, question_options, read_question, violation_problem
-from authz_sidecar.cli.remote import call_problems, inexact_problem, server_option, timeout_option
+from authz_sidecar.cli.question import (
+    QuestionOptions,
+    question_options,
+    read_question,
+    split_question,
+    violation_problem,
+)
+from authz_sidecar.cli.remote import inexact_problem
 from authz_sidecar.cli.terminal import CommandError, Terminal, end
 from authz_sidecar.decide.decider import Decider
-from authz_sidecar.transports.address import Address
 from authz_sidecar.values import Explanation, Reason, Request, Rule
 
 if TYPE_CHECKING:
@@ -37,25 +50,27 @@ EXAMPLES = """\b
 Examples:
   authz-sidecar check alice folder:42 read --company acme --owner alice --explain
   authz-sidecar check alice folder:42 read --company acme --server 127.0.0.1:50051
+  authz-sidecar check folder:42 read --company acme --server 127.0.0.1:50051 --credential-file key.csv
 """
 
 
 class Grounds(msgspec.Struct, frozen=True):
     """An answer as it is shown: the explanation (only its decision, if none was asked for), what it came from, and
     how its files are named. `decision_id` is "" for an answer from a bundle. `origin` is the commit behind the deciding
-    rule, if one was asked for and the bundle is in git."""
+    rule, if one was asked for and the bundle is in git. `subject` is whom a server decided for, `actor` who acts for
+    that one, where the server had to find out."""
 
     explanation: Explanation
     policy_version: str
     places: Places
     decision_id: str = ""
     origin: "Origin | None" = None
+    subject: str = ""
+    actor: str = ""
 
 
-@click.command(name="check", epilog=EXAMPLES)
-@click.argument("subject")
-@click.argument("object")
-@click.argument("action")
+@click.command(name="check", cls=ServerCommand, epilog=EXAMPLES)
+@click.argument("question", nargs=-1, required=True, metavar="[SUBJECT] OBJECT ACTION")
 @question_options
 @click.option(
     "--time", type=parse_instant, metavar="RFC3339", help="The time of the request, for conditions on it. Default: now."
@@ -71,58 +86,64 @@ class Grounds(msgspec.Struct, frozen=True):
     "--on-behalf-of",
     default="",
     metavar="USER",
-    help="With `--server`: the user whom the service account SUBJECT acts for.",
+    help="With `--server`: the user for whom the service account acts that asks.",
 )
 @directory_option("With a bundle: a directory that knows the subject too.")
-@server_option("Ask the sidecar that listens there for gRPC, instead of reading a bundle: `host:port` or `unix:/path`.")
-@timeout_option
+@connection_options("Ask the sidecar that listens there for gRPC, instead of reading a bundle")
 @format_option("text", "json")
 @color_option
 def command(
-    subject: str,
-    object: str,
-    action: str,
+    question: tuple[str, ...],
     time: float | None,
     explain: bool,
     policies: Path,
     minimum_policy_version: str | None,
     on_behalf_of: str,
     directory: str | None,
-    server: Address | None,
-    timeout: float,
+    connection: Connection,
     form: str,
     color: str,
     **more: Unpack[QuestionOptions],
 ) -> None:
     """Decide whether SUBJECT may do ACTION to OBJECT, which is `type:id` or `type`.
 
-    Exits 0 on allow, 1 on deny, 2 when there is no answer.
+    The answer comes from a bundle, or with `--server` from a running sidecar. That can be asked without SUBJECT, by a
+    credential. Exits 0 on allow, 1 on deny, 2 when there is no answer.
     """
     terminal = Terminal(color)
-    asked = _chosen_server(server)
-    if asked is not None and time is not None:
+    subject, object, action = split_question(question)
+    asks = _asks_server(connection)
+    if asks and time is not None:
         raise click.UsageError("`--time` is for a bundle: with `--server` the time is that of the server's clock")
-    if asked is None and minimum_policy_version:
+    if not asks and minimum_policy_version:
         raise click.UsageError("`--minimum-policy-version` is for `--server`: a bundle is read as it is")
-    if asked is None and on_behalf_of:
+    if not asks and on_behalf_of:
         raise click.UsageError("`--on-behalf-of` is for `--server`, which writes it to its audit")
+    if not asks and subject is None:
+        help = "write SUBJECT OBJECT ACTION; only a server, `--server`, is asked by a credential instead"
+        raise CommandError(terminal, ("no SUBJECT is named", help))
     request = read_question(terminal, subject, object, action, more, clock.time() if time is None else time)
-    if asked is None:
+    if asks:
+        credential = asking_credential(terminal, connection, subject)
+        minimum = minimum_policy_version or ""
+        grounds = _ask(terminal, connection, credential, request, minimum, on_behalf_of, explain)
+        request = msgspec.structs.replace(request, subject=grounds.subject or request.subject)
+    else:
         request = request if directory is None else _known(terminal, request, directory)
         grounds = _decide(terminal, policies, request, explain)
-    else:
-        grounds = _ask(terminal, asked, timeout, request, minimum_policy_version or "", on_behalf_of, explain)
     explanation = grounds.explanation
     decision = explanation.decision
+    who = {"subject": grounds.subject, "actor": grounds.actor}
     if form == "json":
         answer = decision_object(decision) | {"policy_version": grounds.policy_version}
         if grounds.decision_id:
             answer["decision_id"] = grounds.decision_id
+        answer |= {name: identity for name, identity in who.items() if identity}
         if explain:
             answer["explanation"] = explanation_object(explanation, grounds.places, grounds.origin)
         terminal.result((json.dumps(answer),))
     else:
-        terminal.result(decision_line(decision, grounds.policy_version))
+        terminal.result(decision_line(decision, grounds.policy_version, **who))
         if explain:
             terminal.result((f"  {request_text(request)}",))
             terminal.result(*explanation_lines(explanation, grounds.places, grounds.origin))
@@ -131,19 +152,15 @@ def command(
     end(0 if decision.allowed else DENIED)
 
 
-def _chosen_server(server: Address | None) -> Address | None:
-    """The server to ask, if it is not the bundle: what was typed outranks the environment, and both typed is an
+def _asks_server(connection: Connection) -> bool:
+    """Whether a server is asked and not the bundle: what was typed outranks the environment, and both typed is an
     error (raises click.UsageError)."""
-    source = click.get_current_context().get_parameter_source
-    if server is None:
-        if source("timeout") is ParameterSource.COMMANDLINE:
-            raise click.UsageError("`--timeout` is for `--server`: a bundle is read without waiting")
-        return None
-    if source("policies") is not ParameterSource.COMMANDLINE:
-        return server
-    if source("server") is ParameterSource.COMMANDLINE:
+    if connection.server is not None and not is_typed("policies"):
+        return True
+    if connection.server is not None and is_typed("server"):
         raise click.UsageError("give `--policies` or `--server`, not both: one of them answers")
-    return None
+    refuse_connection("a bundle is read without one")
+    return False
 
 
 def _known(terminal: Terminal, request: Request, directory: str) -> Request:
@@ -195,33 +212,31 @@ def _origin(compiled: CompiledBundle, policies: Path, rule: Rule) -> "Origin | N
 
 def _ask(
     terminal: Terminal,
-    server: Address,
-    timeout: float,
+    connection: Connection,
+    credential: str,
     request: Request,
     minimum: str,
     on_behalf_of: str,
     explain: bool,
 ) -> Grounds:
     """The answer of a running sidecar; raises CommandError where there is none."""
-    from authz_sidecar.transports.grpc.client import (
-        CallFailedError,
-        InexactNumberError,
-        SidecarClient,
-        UnknownReasonError,
-    )
+    from authz_sidecar.transports.grpc.client import InexactNumberError, SidecarClient
 
     try:
-        with SidecarClient(server, timeout) as client:
+        with connect(terminal, SidecarClient, connection, credential) as client:
             if explain:
                 answer, explanation = client.explain(request, minimum, on_behalf_of)
             else:
                 answer = client.check(request, minimum, on_behalf_of)
                 explanation = Explanation(answer.decision)
-    except CallFailedError as error:
-        raise CommandError(terminal, *call_problems(error, server, timeout)) from None
     except InexactNumberError as error:
         raise CommandError(terminal, inexact_problem(error)) from None
-    except UnknownReasonError as error:
-        raise CommandError(terminal, (str(error), "ask with the server's version of authz-sidecar")) from None
     # The server names files from its bundle on; where that lies is not known here.
-    return Grounds(explanation, answer.policy_version, Places(Path(), {}), answer.decision_id)
+    return Grounds(
+        explanation,
+        answer.policy_version,
+        Places(Path(), {}),
+        answer.decision_id,
+        subject=answer.subject,
+        actor=answer.actor,
+    )

@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
-from authz_sidecar.cli.instant import time_text
 from authz_sidecar.cli.terminal import FAINT, Line, Terminal, visible
 from authz_sidecar.directory.records import TokenRecord
 from authz_sidecar.values.identity import IdentityKind
+from authz_sidecar.values.instant import time_text
 
 GUTTER = "  "
 # The widest that a column becomes; what does not fit is in the JSON form.

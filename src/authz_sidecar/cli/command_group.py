@@ -2,9 +2,13 @@
 
 import click
 
+from authz_sidecar.cli.connection import ServerCommand
+
 
 class CommandGroup(click.Group):
     """A click group whose help has the whole first sentence of each command, in the order of the names."""
+
+    command_class = ServerCommand
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands; click itself cuts what does not fit on a line."""

@@ -92,7 +92,9 @@ def read_comparison(
         kinds: dict[str, str] = {}
         outside: set[str] = set()
         besides = [] if identities is None else [_read_identities(terminal, identities)]
-        besides += [] if directory is None else [_read_directory(terminal, directory)]
+        if directory is not None:
+            besides.append(_read_directory(terminal, directory))
+            notes += _misplaced(terminal, directory, found[1])
         for beside in besides:
             found, told = _with_identities(terminal, found, beside)
             notes += told
@@ -152,6 +154,18 @@ def _read_directory(terminal: Terminal, url: str) -> _Beside:
         content = read_identities(terminal, url)
     places = Places(Path(), {}, frozenset((DIRECTORY_FILE,)))
     return _Beside(content, DIRECTORY_FILE, DIRECTORY_FILE, places, "the directory", lenient=True)
+
+
+def _misplaced(terminal: Terminal, directory: str, head: _Found) -> list[str]:
+    """Notes on identities of the directory that hold roles where they do not belong, if head asks for that; raises
+    CommandError."""
+    from authz_sidecar.cli.directory import read_misplaced_roles
+    from authz_sidecar.review.held_roles import bundle_assignments, misplaced_notes
+
+    bundle = None if head.loaded is None else head.loaded.bundle
+    if bundle is None or not bundle.manifest.identities.own_company_only:
+        return []
+    return misplaced_notes(read_misplaced_roles(terminal, directory, bundle_assignments(bundle)))
 
 
 def _with_identities(terminal: Terminal, found: list[_Found], beside: _Beside) -> tuple[list[_Found], list[str]]:

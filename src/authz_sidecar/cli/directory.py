@@ -3,7 +3,7 @@
 import contextlib
 import re
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     # The database is loaded by commands that open one.
     from authz_sidecar.bundle.identities import IdentitiesFile
     from authz_sidecar.directory.store import Store
-    from authz_sidecar.review.held_roles import HeldRole, RolesTogether
+    from authz_sidecar.review.held_roles import AssignedRole, HeldRole, RolesTogether
 
 VARIABLE = "AUTHZ_DIRECTORY"
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
@@ -134,6 +134,20 @@ def read_roles_together(terminal: Terminal, url: str, roles: Collection[str]) ->
         try:
             with store.read() as connection:
                 return roles_together(connection, roles, time.time())
+        except DirectoryError as error:
+            raise CommandError(terminal, (error.message, error.help)) from None
+
+
+def read_misplaced_roles(terminal: Terminal, url: str, assigned: "Iterable[AssignedRole]") -> "list[HeldRole]":
+    """The roles that identities of a directory hold where they do not belong, by it or `assigned` by a bundle, with
+    some of them; raises CommandError."""
+    from authz_sidecar.directory.errors import DirectoryError
+    from authz_sidecar.directory.misplaced_roles import misplaced_roles
+
+    with open_store(terminal, url, migrate=False) as store:
+        try:
+            with store.read() as connection:
+                return misplaced_roles(connection, time.time(), assigned)
         except DirectoryError as error:
             raise CommandError(terminal, (error.message, error.help)) from None
 

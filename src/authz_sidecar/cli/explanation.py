@@ -38,17 +38,18 @@ def decision_word(allowed: bool) -> str:
     return "allow" if allowed else "deny"
 
 
-def decision_line(decision: Decision, policy_version: str) -> Line:
-    """The one line that `check` always writes."""
+def decision_line(decision: Decision, policy_version: str, **who: str) -> Line:
+    """The one line that `check` always writes; `who` are identities that the answer names, "" for none."""
+    named = "".join(f" {name}={identity}" for name, identity in who.items() if identity)
     return (
         (decision_word(decision.allowed), ALLOW if decision.allowed else DENY),
-        f" reason={decision.reason.label} policy_version={policy_version}",
+        f" reason={decision.reason.label} policy_version={policy_version}{visible(named)}",
     )
 
 
 def request_text(request: Request) -> str:
     """The request as a sentence's beginning: `alice read folder:42 in company acme, owner bob`."""
-    text = f"{request.subject} {request.action} {request.object or '(no object)'}"
+    text = f"{request.subject or '(by credential)'} {request.action} {request.object or '(no object)'}"
     if request.company:
         text += f" in company {request.company}"
     if request.owner:

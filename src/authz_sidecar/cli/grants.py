@@ -8,17 +8,17 @@ from authz_sidecar.cli.administration import AdministrationOptions, administrati
 from authz_sidecar.cli.change_options import (
     company_option,
     dry_run_option,
-    etag_option,
     idempotency_option,
     in_company_option,
     justification_option,
     limit_option,
 )
-from authz_sidecar.cli.columns import show_record, show_records, show_removed
+from authz_sidecar.cli.columns import show_record
 from authz_sidecar.cli.command_group import CommandGroup
 from authz_sidecar.cli.expiry import expires_option
 from authz_sidecar.cli.identities import GRANT_COLUMNS
-from authz_sidecar.cli.listing import first_records
+from authz_sidecar.cli.listing import show_list
+from authz_sidecar.cli.removal import delete_command
 from authz_sidecar.cli.terminal import Terminal
 from authz_sidecar.directory.records import GrantRecord
 
@@ -31,17 +31,33 @@ Examples:
 
 @click.group(name="grants", cls=CommandGroup, epilog=EXAMPLES)
 def command() -> None:
-    """Grants of single identities of a directory, beside those of their roles."""
+    """Grants of single identities of a directory, beside those of their roles.
+
+    Each works on a running sidecar (`--server`), in the name of whom your credential stands for, or on a store on this
+    machine (`--directory`).
+    """
 
 
 @command.command(name="create")
 @click.argument("identity")
 @click.argument("actions", nargs=-1, required=True, metavar="ACTION… OBJECT_TYPE")
-@click.option("--id", "object_id", default="*", show_default=True, help="An id, or a beginning followed by `*`.")
+@click.option(
+    "--id", "object_id", metavar="ID", default="*", show_default=True, help="An id, or a beginning followed by `*`."
+)
 @company_option("The company in which it holds; by default the platform.")
-@click.option("--scope", type=click.Choice(("platform", "company", "own")), help="By default what the place says.")
+@click.option(
+    "--scope",
+    type=click.Choice(("platform", "company", "own")),
+    help="Default: `company` with `--company`, else `platform`.",
+)
 @click.option("--deny", is_flag=True, help="Refuse the actions, whatever other grants say.")
-@click.option("--when", "condition", default="", metavar="TEXT", help="A condition over the request.")
+@click.option(
+    "--when",
+    "condition",
+    default="",
+    metavar="TEXT",
+    help="Only where this holds: a condition, as in a bundle's `when`.",
+)
 @expires_option("When it ends; by default never.")
 @click.option("--description", default="", metavar="TEXT", help="What it is for.")
 @justification_option
@@ -92,29 +108,9 @@ def create(
 @administration_options
 def list_grants(identity: str, company: str | None, limit: int, **options: Unpack[AdministrationOptions]) -> None:
     """List grants of identities."""
-    terminal = Terminal(options["color"])
-    with administration(terminal, options) as directory:
-        found = first_records(
-            terminal,
-            limit,
-            lambda size, token: directory.list_grants(
-                identity=identity, company=company, page_size=size, page_token=token
-            ),
-        )
-    show_records(terminal, options["form"], GRANT_COLUMNS, found)
+    show_list(
+        options, GRANT_COLUMNS, limit, lambda directory: directory.list_grants, identity=identity, company=company
+    )
 
 
-@command.command(name="delete")
-@click.argument("id")
-@etag_option
-@justification_option
-@dry_run_option
-@administration_options
-def delete(
-    id: str, expect: int | None, justification: str, dry_run: bool, **options: Unpack[AdministrationOptions]
-) -> None:
-    """Take the grant ID away."""
-    terminal = Terminal(options["color"])
-    with administration(terminal, options) as directory:
-        directory.delete_grant(id, expect=expect, justification=justification, dry_run=dry_run)
-    show_removed(terminal, options["form"], id, dry_run=dry_run)
+command.add_command(delete_command("Take the grant ID away.", lambda directory: directory.delete_grant))

@@ -38,7 +38,14 @@ Examples:
     help="Only this access: one action on `type` or `type:id`; `*` for any of the three.",
 )
 @click.option("--company", metavar="COMPANY", help="Only access in this company.")
-@click.option("--limit", type=click.IntRange(min=1), default=LIMIT, show_default=True, help="At most so many changes.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=LIMIT,
+    show_default=True,
+    metavar="N",
+    help="At most so many changes.",
+)
 @click.option("--since", type=parse_since, metavar="PERIOD", help="Only changes of the last `90d`, or since a date.")
 @click.option("--at", metavar="REV", help="Begin at this revision; by default with the policies as they are now.")
 @policies_option

@@ -6,7 +6,6 @@ from typing import Any
 import msgspec
 
 from authz_sidecar.bundle.wording import counted
-from authz_sidecar.cli.instant import date_text
 from authz_sidecar.cli.origin import JUSTIFICATION, SHORT, commit_object, number_text
 from authz_sidecar.cli.place import Places
 from authz_sidecar.cli.policy_history import AccessStep, PolicyHistory, SubjectAccess
@@ -17,6 +16,7 @@ from authz_sidecar.review.report.markup import markdown_code, markdown_text
 from authz_sidecar.review.report.permission import Permission
 from authz_sidecar.review.report.sentences import inexact_phrase
 from authz_sidecar.review.report.wording import markdown_phrase, plain_phrase, role_name
+from authz_sidecar.values.instant import date_text
 
 _MOST_PLACES = 3
 _LONGEST_SAID = 300

@@ -1,14 +1,17 @@
 """`authz-sidecar identities`: users and service accounts of a directory."""
 
 import json
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Unpack
 
 import click
 
-from authz_sidecar.cli.administration import AdministrationOptions, administration, administration_options
+from authz_sidecar.cli.administration import (
+    AdministrationOptions,
+    administration,
+    administration_options,
+    export_options,
+)
 from authz_sidecar.cli.change_options import (
     company_option,
     dry_run_option,
@@ -18,11 +21,12 @@ from authz_sidecar.cli.change_options import (
     justification_option,
     limit_option,
 )
-from authz_sidecar.cli.columns import record_data, show_record, show_records, show_removed
+from authz_sidecar.cli.columns import record_data, show_record, show_records
 from authz_sidecar.cli.command_group import CommandGroup
-from authz_sidecar.cli.listing import all_records, first_records
+from authz_sidecar.cli.listing import all_records, show_list
+from authz_sidecar.cli.removal import delete_command
 from authz_sidecar.cli.terminal import CommandError, Terminal
-from authz_sidecar.directory.records import IdentityRecord, Page
+from authz_sidecar.directory.records import IdentityRecord
 from authz_sidecar.values.identity import IdentityKind
 
 KINDS = {kind.label.replace("_", "-"): kind for kind in IdentityKind}
@@ -81,19 +85,21 @@ def command() -> None:
 
 @command.command(name="create")
 @click.argument("id")
-@click.option("--kind", type=click.Choice(tuple(KINDS)), default="user", show_default=True, help="Person or program.")
+@click.option(
+    "--kind", type=click.Choice(tuple(KINDS)), default="user", show_default=True, help="A person or a program."
+)
 @company_option("The company that it belongs to; by default none.")
 @click.option(
     "--role",
     "roles",
     multiple=True,
     metavar="ROLE",
-    help="A role that it gets; may be repeated. Default: the bundle's.",
+    help="A role that it gets; may be repeated. Default: the bundle's default role, if it has one.",
 )
 @click.option("--name", default="", metavar="TEXT", help="What people call it.")
 @click.option("--description", default="", metavar="TEXT", help="What it is for.")
 @click.option("--flag", "flags", multiple=True, metavar="NAME=on|off", help="Switch a flag; may be repeated.")
-@click.option("--inactive", is_flag=True, help="Make it switched off.")
+@click.option("--inactive", is_flag=True, help="Make it switched off: it may do nothing until `activate`.")
 @justification_option
 @idempotency_option
 @dry_run_option
@@ -151,7 +157,7 @@ def show(id: str, **options: Unpack[AdministrationOptions]) -> None:
     with administration(terminal, options) as directory:
         record = directory.get_identity(id)
         held = {
-            title: (columns, list(all_records(partial(_page_of, listed, id))))
+            title: (columns, list(all_records(listed, identity=id)))
             for title, columns, listed in (
                 ("assignments", ASSIGNMENT_COLUMNS, directory.list_assignments),
                 ("grants", GRANT_COLUMNS, directory.list_grants),
@@ -167,10 +173,6 @@ def show(id: str, **options: Unpack[AdministrationOptions]) -> None:
         if records:
             terminal.result(("",), (f"{title}:",))
             show_records(terminal, options["form"], columns, records)
-
-
-def _page_of(listed: Callable[..., Page], identity: str, size: int, token: str) -> Page:
-    return listed(identity=identity, page_size=size, page_token=token)
 
 
 @command.command(name="list")
@@ -191,22 +193,17 @@ def list_identities(
     **options: Unpack[AdministrationOptions],
 ) -> None:
     """List identities, in the order of their ids."""
-    terminal = Terminal(options["color"])
-    with administration(terminal, options) as directory:
-        found = first_records(
-            terminal,
-            limit,
-            lambda size, token: directory.list_identities(
-                company=company,
-                kind=None if kind is None else KINDS[kind],
-                role=role,
-                prefix=prefix,
-                active=active,
-                page_size=size,
-                page_token=token,
-            ),
-        )
-    show_records(terminal, options["form"], COLUMNS, found)
+    show_list(
+        options,
+        COLUMNS,
+        limit,
+        lambda directory: directory.list_identities,
+        company=company,
+        kind=None if kind is None else KINDS[kind],
+        role=role,
+        prefix=prefix,
+        active=active,
+    )
 
 
 @command.command(name="update")
@@ -270,20 +267,12 @@ def deactivate(id: str, justification: str, dry_run: bool, **options: Unpack[Adm
     _switch(id, False, justification, dry_run, options)
 
 
-@command.command(name="delete")
-@click.argument("id")
-@etag_option
-@justification_option
-@dry_run_option
-@administration_options
-def delete(
-    id: str, expect: int | None, justification: str, dry_run: bool, **options: Unpack[AdministrationOptions]
-) -> None:
-    """Remove the identity ID with its roles, grants, shares and credentials."""
-    terminal = Terminal(options["color"])
-    with administration(terminal, options) as directory:
-        directory.delete_identity(id, expect=expect, justification=justification, dry_run=dry_run)
-    show_removed(terminal, options["form"], id, dry_run=dry_run)
+command.add_command(
+    delete_command(
+        "Remove the identity ID with its roles, grants, shares and credentials.",
+        lambda directory: directory.delete_identity,
+    )
+)
 
 
 @command.command(name="import")
@@ -308,20 +297,13 @@ def import_identities(
 @click.option(
     "--output", metavar="FILE", type=click.Path(path_type=Path), help="Where to write. Default: standard output."
 )
-@click.option(
-    "--as",
-    "shape",
-    type=click.Choice(("csv", "jsonl")),
-    default="jsonl",
-    show_default=True,
-    help="CSV, or JSON lines as `--identities` of `diff` reads them.",
-)
 @in_company_option
-@administration_options
-def export_identities(
-    output: Path | None, shape: str, company: str | None, **options: Unpack[AdministrationOptions]
-) -> None:
-    """Write all identities with their roles, without credentials."""
+@export_options
+def export_identities(output: Path | None, company: str | None, **options: Unpack[AdministrationOptions]) -> None:
+    """Write all identities with their roles, without credentials.
+
+    As JSON lines, which `diff --identities` reads as well, or as CSV for a spreadsheet; `import` takes both.
+    """
     from authz_sidecar.cli.identity_exchange import export_file
 
-    export_file(Terminal(options["color"]), output, shape, company, options)
+    export_file(Terminal(options["color"]), output, company, options)

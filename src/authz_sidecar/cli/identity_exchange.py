@@ -14,7 +14,7 @@ from authz_sidecar.cli.progress import Progress
 from authz_sidecar.cli.terminal import CommandError, Terminal, end, visible
 from authz_sidecar.directory.errors import DirectoryError, Fault
 from authz_sidecar.directory.identity_import import Imported, ImportFailure, ImportRow
-from authz_sidecar.directory.records import AssignmentRecord, IdentityRecord
+from authz_sidecar.directory.records import HAND, AssignmentRecord, IdentityRecord
 from authz_sidecar.transports.grpc.administration_client import AdministrationClient
 from authz_sidecar.transports.grpc.client import CallFailedError
 from authz_sidecar.values.identity import IdentityKind
@@ -26,6 +26,8 @@ LINES_SUFFIXES = (".jsonl", ".ndjson")
 KINDS = {kind.label: kind for kind in IdentityKind}
 YES = {"yes": True, "true": True, "1": True, "": True, "no": False, "false": False, "0": False}
 REFUSED = 1
+# An export has names of people.
+OWNER_ONLY = 0o600
 # What ends an import through a server, since every further call would fail as well.
 ENDING = ("UNAVAILABLE", "UNAUTHENTICATED", "DEADLINE_EXCEEDED")
 SHOWN = 20
@@ -142,12 +144,7 @@ def _import_row(
         raise DirectoryError(Fault.ALREADY_EXISTS, *EXISTS)
     if (known.kind, known.company) != (row.record.kind, row.record.company):
         raise DirectoryError(Fault.CONFLICT, "it exists with another kind or company", "import it under another id")
-    held = {
-        (found.role, found.company)
-        for found in all_records(
-            lambda size, token: directory.list_assignments(identity=row.record.id, page_size=size, page_token=token)
-        )
-    }
+    held = {(found.role, found.company) for found in all_records(directory.list_assignments, identity=row.record.id)}
     changes = {
         field: getattr(row.record, field)
         for field in ("active", "name", "description", "flags")
@@ -198,7 +195,8 @@ def read_rows(terminal: Terminal, path: Path) -> Iterator[tuple[ImportRow | None
     """The identities of a file, line by line, or what is wrong with a line. Raises CommandError for what is no such
     file at all."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        # Spreadsheets begin a file with a byte-order mark.
+        with path.open(encoding="utf-8-sig", newline="") as file:
             yield from _json_rows(file) if path.suffix in LINES_SUFFIXES else _csv_rows(terminal, file, path)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
@@ -224,8 +222,10 @@ def _json_rows(file: IO[str]) -> Iterator[tuple[ImportRow | None, int, str]]:
 def _csv_rows(terminal: Terminal, file: IO[str], path: Path) -> Iterator[tuple[ImportRow | None, int, str]]:
     reader = csv.DictReader(file, strict=True)
     header = reader.fieldnames or ()
-    if "id" not in header or (unknown := [name for name in header if name not in FIELDS]):
-        what = f"the column `{unknown[0]}` is not known" if "id" in header else "there is no column `id`"
+    unknown = [f"the column `{name}` is not known" for name in header if name not in FIELDS]
+    twice = [f"the column `{name}` is there twice" for name in header if header.count(name) > 1]
+    what = next(iter(unknown + twice if "id" in header else ["there is no column `id`"]), "")
+    if what:
         raise CommandError(terminal, (f"`{path}`: {what}", f"the first line names the columns: {', '.join(FIELDS)}"))
     while True:
         try:
@@ -292,15 +292,22 @@ def _role(item: Any) -> tuple[str, str | None]:
 # --- writing
 
 
-def export_file(
-    terminal: Terminal, output: Path | None, shape: str, company: str | None, options: AdministrationOptions
-) -> None:
+def export_file(terminal: Terminal, output: Path | None, company: str | None, options: AdministrationOptions) -> None:
     """Write all identities."""
+    shape = options["form"]
     with administration(terminal, options) as directory, Progress(terminal) as progress:
         progress.step("exporting identities")
         roles: dict[str, list[AssignmentRecord]] = {}
-        for found in all_records(lambda size, token: directory.list_assignments(page_size=size, page_token=token)):
-            roles.setdefault(found.identity, []).append(found)
+        left_out = 0
+        for found in all_records(directory.list_assignments):
+            # Imported again, it would be held by hand and for good.
+            if found.source != HAND or found.begins_at is not None or found.expires_at is not None:
+                left_out += 1
+            else:
+                roles.setdefault(found.identity, []).append(found)
+        if left_out:
+            why = "which are held for a time, from groups or by default"
+            terminal.note((f"roles left out: {left_out:,}, {why}",))
         if output is None:
             _write(sys.stdout, shape, _identities(directory, company, progress), roles)
             return
@@ -308,13 +315,15 @@ def export_file(
         _write(written, shape, _identities(directory, company, progress), roles)
     from authz_sidecar.sources.writing import replace_file
 
-    replace_file(output, written.getvalue().encode("utf-8"))
+    try:
+        replace_file(output, written.getvalue().encode("utf-8"), OWNER_ONLY)
+    except OSError as error:
+        problem = f"`{output}` cannot be written: {error.strerror}"
+        raise CommandError(terminal, (problem, "name a file in a directory of yours")) from None
 
 
 def _identities(directory: Administration, company: str | None, progress: Progress) -> Iterator[IdentityRecord]:
-    for record in all_records(
-        lambda size, token: directory.list_identities(company=company, page_size=size, page_token=token)
-    ):
+    for record in all_records(directory.list_identities, company=company):
         progress.advance()
         yield record
 

@@ -2,12 +2,10 @@
 
 import re
 import time
-from datetime import UTC, datetime
 
 import click
 
-# RFC 3339, section 5.6: `date-time`, which always says its offset.
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+from authz_sidecar.values.instant import read_time
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _PERIOD = re.compile(r"(\d{1,6})([smhdw])", re.ASCII)
@@ -16,12 +14,10 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 def parse_instant(text: str) -> float:
     """An RFC 3339 time as seconds since 1970-01-01 UTC; raises click.BadParameter with an example."""
-    if _RFC3339.fullmatch(text):
-        try:
-            return datetime.fromisoformat(text.upper()).timestamp()
-        except (ValueError, OverflowError):
-            pass
-    raise click.BadParameter(f"`{text}` is not an RFC 3339 time such as `2026-01-31T12:00:00Z`")
+    try:
+        return read_time(text)
+    except (ValueError, OverflowError):
+        raise click.BadParameter(f"`{text}` is not an RFC 3339 time such as `2026-01-31T12:00:00Z`") from None
 
 
 def period_begin(text: str) -> float | None:
@@ -39,19 +35,9 @@ def parse_since(text: str) -> float:
         return begin
     try:
         if _DATE.fullmatch(text):
-            return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+            return read_time(f"{text}T00:00:00Z")
         return parse_instant(text)
     except (ValueError, click.BadParameter):
         raise click.BadParameter(
             f"`{text}` is neither a period such as `90d` nor a time such as `2026-01-31` or `2026-01-31T12:00:00Z`"
         ) from None
-
-
-def date_text(seconds: float) -> str:
-    """The day in UTC, `2026-01-31`."""
-    return datetime.fromtimestamp(seconds, UTC).date().isoformat()
-
-
-def time_text(seconds: float) -> str:
-    """The time in UTC by RFC 3339, `2026-01-31T12:00:00Z`."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -14,10 +14,10 @@ from authz_sidecar.cli.change_options import (
     justification_option,
     limit_option,
 )
-from authz_sidecar.cli.columns import show_record, show_records
+from authz_sidecar.cli.columns import show_record
 from authz_sidecar.cli.command_group import CommandGroup
 from authz_sidecar.cli.expiry import PeriodType, expires_option
-from authz_sidecar.cli.listing import first_records
+from authz_sidecar.cli.listing import show_list
 from authz_sidecar.cli.secret_output import secret_options, show_secret
 from authz_sidecar.cli.terminal import CommandError, Terminal
 
@@ -41,7 +41,11 @@ Examples:
 
 @click.group(name="keys", cls=CommandGroup, epilog=EXAMPLES)
 def command() -> None:
-    """API keys: make, show, change, rotate and revoke them. A secret is shown once, when the key is made."""
+    """API keys: make, show, change, rotate and revoke them. A secret is shown once, when the key is made.
+
+    Each works on a running sidecar (`--server`), in the name of whom your credential stands for, or on a store on this
+    machine (`--directory`).
+    """
 
 
 @command.command(name="create")
@@ -107,20 +111,15 @@ def list_keys(
     **options: Unpack[AdministrationOptions],
 ) -> None:
     """List keys, without their secrets."""
-    terminal = Terminal(options["color"])
-    with administration(terminal, options) as directory:
-        found = first_records(
-            terminal,
-            limit,
-            lambda size, token: directory.list_keys(
-                identity=identity,
-                company=company,
-                include_ended=include_ended,
-                page_size=size,
-                page_token=token,
-            ),
-        )
-    show_records(terminal, options["form"], COLUMNS, found)
+    show_list(
+        options,
+        COLUMNS,
+        limit,
+        lambda directory: directory.list_keys,
+        identity=identity,
+        company=company,
+        include_ended=include_ended,
+    )
 
 
 @command.command(name="update")

@@ -10,7 +10,7 @@ import msgspec
 from authz_sidecar import __version__
 from authz_sidecar.bundle.wording import counted, suggest
 from authz_sidecar.cli.correcting import correct_bundle
-from authz_sidecar.cli.directory import directory_option, read_held_roles, read_roles_together
+from authz_sidecar.cli.directory import directory_option, read_held_roles, read_misplaced_roles, read_roles_together
 from authz_sidecar.cli.findings import count_line, finding_lines, github_lines
 from authz_sidecar.cli.lint_forms import gitlab_report, lint_form
 from authz_sidecar.cli.loading import ReadBundle, read_bundle
@@ -21,7 +21,7 @@ from authz_sidecar.cli.sarif import sarif_log
 from authz_sidecar.cli.terminal import FAINT, PLACE, WARNING, CommandError, Line, Terminal, end, visible
 from authz_sidecar.review.baseline import Baseline, BaselineError, Contexts, NewBaseline, read_baseline
 from authz_sidecar.review.choice import Choice, code_problem
-from authz_sidecar.review.held_roles import primary_findings
+from authz_sidecar.review.held_roles import bundle_assignments, misplaced_findings, primary_findings
 from authz_sidecar.review.lint import LintReport, lint_bundle
 from authz_sidecar.review.rules import RULES
 from authz_sidecar.review.rules.page import rule_page
@@ -121,7 +121,7 @@ def command(
             report = lint_bundle(
                 read.bundle,
                 read.snapshot,
-                (*read.diagnostics, *_second_primary(terminal, directory, read)),
+                (*read.diagnostics, *_of_directory(terminal, directory, read)),
                 files,
                 choice=choice,
                 baseline=stored,
@@ -138,12 +138,19 @@ def command(
     end(FINDINGS if told else 0)
 
 
-def _second_primary(terminal: Terminal, directory: str | None, read: ReadBundle) -> list[Diagnostic]:
-    """What is told of identities of the directory that hold several primary roles."""
-    if directory is None or read.bundle is None:
+def _of_directory(terminal: Terminal, directory: str | None, read: ReadBundle) -> list[Diagnostic]:
+    """What is told of identities of the directory: who holds several primary roles, and who roles where they do not
+    belong."""
+    bundle = read.bundle
+    if directory is None or bundle is None:
         return []
-    primary = {name: role.span for name, role in read.bundle.roles.items() if role.kind == "primary"}
-    return primary_findings(read_roles_together(terminal, directory, primary), primary) if len(primary) > 1 else []
+    told: list[Diagnostic] = []
+    primary = {name: role.span for name, role in bundle.roles.items() if role.kind == "primary"}
+    if len(primary) > 1:
+        told += primary_findings(read_roles_together(terminal, directory, primary), primary)
+    if bundle.manifest.identities.own_company_only:
+        told += misplaced_findings(read_misplaced_roles(terminal, directory, bundle_assignments(bundle)), bundle)
+    return told
 
 
 def _codes(terminal: Terminal, option: str, values: tuple[str, ...]) -> tuple[str, ...]:

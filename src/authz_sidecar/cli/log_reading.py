@@ -75,14 +75,16 @@ def _read_all(terminal: Terminal, logs: Sequence[str], progress: Progress) -> It
             raise CommandError(terminal, (f"`{log}` cannot be read: {why}", "")) from error
 
 
-def require_decisions(terminal: Terminal, facts: LogFacts) -> None:
-    """Raise CommandError for a log that tells nothing: that is no sign that nothing changes, or is needed."""
+def require_decisions(terminal: Terminal, facts: LogFacts, remedy: str = "") -> None:
+    """Raise CommandError for a log that tells nothing: that is no sign that nothing changes, or is needed. `remedy` is
+    what to do about lines that rest on a directory ("" for nothing)."""
     if facts.decisions:
         return
+    help = "give files that `serve --decision-log` has written"
     why = "; ".join(caveats(facts)) or ("it has none of that time" if facts.outside else "there are none in it")
     raise CommandError(
         terminal,
-        (f"no decision of the log can be replayed: {why}", "give files that `serve --decision-log` has written"),
+        (f"no decision of the log can be replayed: {why}", (facts.by_directory and remedy) or help),
     )
 
 

@@ -91,6 +91,17 @@ SUMMARIES: dict[str, str] = {
     "version": "Show the versions that matter for a report.",
 }
 
+# Titles of the parts of that list, each before the command that begins it.
+SECTIONS: dict[str, str] = {
+    "serve": "Begin, serve and ask",
+    "lint": "Work on a bundle",
+    "who-can": "See and change who may do what",
+    "whoami": "Administer a directory of identities",
+    "replay": "Review changes and their effects",
+    "render": "Look inside and measure",
+    "completion": "About this program",
+}
+
 PROGRAM = "authz-sidecar"
 # Set by the scripts that `completion` prints; click names it so.
 COMPLETE = "_AUTHZ_SIDECAR_COMPLETE"
@@ -135,9 +146,16 @@ class LazyGroup(click.Group):
         return commands + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands from `SUMMARIES`."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, SUMMARIES[name]) for name in LAZY])
+        """Write the list of commands from `SUMMARIES`, in its parts."""
+        parts: dict[str, list[tuple[str, str]]] = {}
+        for name in LAZY:
+            if name in SECTIONS:
+                part = parts[SECTIONS[name]] = []
+            part.append((name, SUMMARIES[name]))
+        width = max(map(len, LAZY))
+        for title, commands in parts.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), summary) for name, summary in commands])
 
 
 def name_environment(command: click.Command) -> None:
@@ -154,7 +172,10 @@ def name_environment(command: click.Command) -> None:
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
-    """A policy-as-code authorization sidecar: it answers from Casbin policies that are kept in git."""
+    """A policy-as-code authorization sidecar: it answers from Casbin policies that are kept in git.
+
+    `authz-sidecar init` writes a first bundle, and `authz-sidecar COMMAND --help` explains each command.
+    """
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from authz_sidecar.cli.instant import date_text, time_text
+from authz_sidecar.values.instant import date_text, time_text
 
 if TYPE_CHECKING:
     from authz_sidecar.sources.blame import Origin

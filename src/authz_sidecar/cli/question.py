@@ -1,9 +1,10 @@
 """One question on the command line: SUBJECT, OBJECT and ACTION, and the options that say more about them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypedDict, TypeVar
 
 import click
+import msgspec
 
 from authz_sidecar.cli.attribute import collect, parse_attribute
 from authz_sidecar.cli.option import section_option
@@ -29,6 +30,8 @@ REMEDIES: dict[str, str] = {
     "section": "give `--section` the number that the model's sections end in",
 }
 TOKEN_PREFIX = "context."
+# In the place of the subject of a question that names none, while the rest of it is looked at.
+STAND_IN = "--"
 
 
 class QuestionOptions(TypedDict):
@@ -78,13 +81,24 @@ def question_options(command: Command) -> Command:
     return command
 
 
+def split_question(words: Sequence[str]) -> tuple[str | None, str, str]:
+    """SUBJECT, OBJECT and ACTION; SUBJECT is None where only the others are given. Raises click.UsageError."""
+    if len(words) > 3:
+        raise click.UsageError(f"Got unexpected extra argument ({' '.join(words[3:])})")
+    if len(words) < 2:
+        raise click.UsageError("a question is SUBJECT, OBJECT and ACTION")
+    *named, object, action = words
+    return named[0] if named else None, object, action
+
+
 def read_question(
-    terminal: Terminal, subject: str, object: str, action: str, options: QuestionOptions, time: float
+    terminal: Terminal, subject: str | None, object: str, action: str, options: QuestionOptions, time: float
 ) -> Request:
-    """The request that was typed; raises CommandError with every violation and its remedy."""
+    """The request that was typed, its subject empty where none was; raises CommandError with every violation and its
+    remedy."""
     type, _, id = object.partition(":")
     request, violations = build_request(
-        subject,
+        STAND_IN if subject is None else subject,
         action,
         type=type,
         id=id,
@@ -98,7 +112,7 @@ def read_question(
     )
     if request is None:
         raise CommandError(terminal, *(violation_problem(violation) for violation in violations))
-    return request
+    return msgspec.structs.replace(request, subject="") if subject is None else request
 
 
 def violation_problem(violation: Violation) -> tuple[str, str]:

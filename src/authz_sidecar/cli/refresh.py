@@ -1,16 +1,14 @@
 """`authz-sidecar refresh`: a running sidecar looks at its policies now, and says what came of it."""
 
 import json
-from pathlib import Path
 
 import click
 
-from authz_sidecar.cli.administration import CREDENTIAL, administration_problems, clear_credential, read_credential
+from authz_sidecar.cli.administration import administration_problems
+from authz_sidecar.cli.connection import Connection, ServerCommand, connect, connection_options, read_credential
 from authz_sidecar.cli.option import color_option, format_option
-from authz_sidecar.cli.remote import server_option
-from authz_sidecar.cli.terminal import CommandError, Terminal, end, visible
+from authz_sidecar.cli.terminal import Terminal, end, visible
 from authz_sidecar.engine.refresh import RefreshOutcome
-from authz_sidecar.transports.address import Address
 
 BEHIND = 1
 # A large policy takes some time to fetch and to compile.
@@ -20,42 +18,31 @@ EXAMPLES = """\b
 Examples:
   authz-sidecar refresh --server 127.0.0.1:50051
   authz-sidecar refresh --server unix:/run/authz/grpc.sock --format json
+  authz-sidecar refresh --server authz.example.com:50051 --tls-ca ca.crt --credential-file key.csv
 """
 
 
-@click.command(name="refresh", epilog=EXAMPLES)
-@server_option("Where the sidecar listens for gRPC: `host:port` or `unix:/path`.", required=True)
-@click.option(
-    "--credential-file",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help=f"Where there is a directory: file with your API key or access token. Default: what {CREDENTIAL} holds.",
-)
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True, max=3600),
-    default=TIMEOUT,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long it may take, compiling included.",
+@click.command(name="refresh", cls=ServerCommand, epilog=EXAMPLES)
+@connection_options(
+    "The sidecar that is to look, which listens there for gRPC",
+    timeout=TIMEOUT,
+    timeout_help="How long it may take, compiling included.",
+    required=True,
 )
 @format_option("text", "json")
 @color_option
-def command(server: Address, credential_file: Path | None, timeout: float, form: str, color: str) -> None:
+def command(connection: Connection, form: str, color: str) -> None:
     """Have a running sidecar look at its policies, and wait until what it finds is served or refused.
 
-    Exits 0 when what was found is served, 1 when it is refused or could not be had, 2 when there is no answer.
+    One with a directory asks for the credential of somebody who may. Exits 0 when what was found is served, 1 when it
+    is refused or could not be had, 2 when there is no answer.
     """
-    from authz_sidecar.transports.grpc.client import CallFailedError, SidecarClient
+    from authz_sidecar.transports.grpc.client import SidecarClient
 
     terminal = Terminal(color)
-    credential = read_credential(terminal, credential_file)
-    clear_credential(terminal, server, credential)
-    try:
-        with SidecarClient(server, timeout) as client:
-            refreshed = client.refresh(credential)
-    except CallFailedError as error:
-        raise CommandError(terminal, *administration_problems(error, server, timeout)) from None
+    credential = read_credential(terminal, connection)
+    with connect(terminal, SidecarClient, connection, credential, administration_problems) as client:
+        refreshed = client.refresh()
     outcome = refreshed.outcome.name.lower()
     if form == "json":
         terminal.result(

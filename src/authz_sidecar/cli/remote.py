@@ -1,73 +1,57 @@
-"""A running sidecar on the command line: its address, and what to do about a call that it does not answer."""
+"""A running sidecar that does not answer a call: why, and what to do about it."""
 
 import re
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
-import click
-
-from authz_sidecar.cli.address import AddressType
 from authz_sidecar.cli.question import violation_problem
-from authz_sidecar.transports.address import Address
 
 if TYPE_CHECKING:
+    from authz_sidecar.cli.connection import Connection
     from authz_sidecar.transports.grpc.client import CallFailedError, InexactNumberError
 
-Command = TypeVar("Command", bound=Callable[..., Any])
 Problem = tuple[str, str]
-MAX_TIMEOUT = 3600
 # What grpcio writes before the reason why there is no connection: the status, and the address once more.
 _BEFORE_REASON = re.compile(r"failed to connect to all addresses; last error: [A-Z_]+: \S+: ")
+# What the library of the handshake says, what that comes to, and the remedy.
+_HANDSHAKES = (
+    (
+        "CERTIFICATE_VERIFY_FAILED",
+        "the server's certificate is of none of the authorities in `--tls-ca`, or does not hold now",
+        "give `--tls-ca` the certificate of the authority that issued it",
+    ),
+    (
+        "Hostname Verification Check failed",
+        "the server's certificate has another name",
+        "give `--tls-server-name` a name that it has",
+    ),
+    (
+        "WRONG_VERSION_NUMBER",
+        "it does not speak TLS",
+        "give `--server` the address of one that does, or leave `--tls-ca` away",
+    ),
+)
 
 
-class ServerType(AddressType):
-    """The address of a server to ask."""
-
-    def convert(self, value: str | Address, param: click.Parameter | None, ctx: click.Context | None) -> Address:
-        """Read `value`; fails as click does, with the remedy in the message."""
-        address = super().convert(value, param, ctx)
-        if not address.path and not address.port:
-            self.fail(f"`{value}` names no port: give the one in the server's ready line", param, ctx)
-        return address
-
-
-def server_option(help: str, **attributes: Any) -> Callable[[Command], Command]:
-    """`--server ADDR`."""
-    return click.option("--server", type=ServerType(), help=help, **attributes)
-
-
-def timeout_option(command: Command) -> Command:
-    """`--timeout SECONDS`, of each call."""
-    return click.option(
-        "--timeout",
-        type=click.FloatRange(min=0, min_open=True, max=MAX_TIMEOUT),
-        default=5.0,
-        show_default=True,
-        metavar="SECONDS",
-        help="How long the server may take to answer.",
-    )(command)
-
-
-def call_problems(error: "CallFailedError", server: Address, timeout: float) -> list[Problem]:
+def call_problems(error: "CallFailedError", connection: "Connection") -> list[Problem]:
     """Why there is no answer, each with its remedy."""
+    server = connection.address
     if error.violations:
         return [violation_problem(violation) for violation in error.violations]
     match error.code.name:
         case "UNAVAILABLE":
-            return [
-                (
-                    f"no answer from `{server}`: {_reason(error.message)}",
-                    (
-                        "give `--server` what follows `grpc=` in the ready line of `authz-sidecar serve`; "
-                        "one with TLS cannot be asked from here"
-                    ),
-                )
-            ]
+            return [_unanswered(error, connection)]
         case "DEADLINE_EXCEEDED":
             return [
                 (
-                    f"no answer from `{server}` within {timeout:g} s",
+                    f"no answer from `{server}` within {connection.timeout:g} s",
                     "give `--timeout` more seconds, or see what keeps the server busy",
+                )
+            ]
+        case "UNIMPLEMENTED" if error.reason in ("CREDENTIAL_NOT_SUPPORTED", "ON_BEHALF_OF_NOT_SUPPORTED"):
+            return [
+                (
+                    f"the server at `{server}` has no directory of identities",
+                    "name one that runs `serve --directory`, or ask about a SUBJECT alone",
                 )
             ]
         case "UNIMPLEMENTED":
@@ -94,6 +78,21 @@ def call_problems(error: "CallFailedError", server: Address, timeout: float) -> 
             "the server's log says more; give `--server` the gRPC address of an authz-sidecar",
         )
     ]
+
+
+def _unanswered(error: "CallFailedError", connection: "Connection") -> Problem:
+    no_answer = f"no answer from `{connection.address}`"
+    for said, told, help in _HANDSHAKES:
+        if said in error.message:
+            return f"{no_answer}: {told}", help
+    if connection.tls_ca is None:
+        hint = "one with TLS needs `--tls-ca FILE`"
+    elif connection.tls_client_cert is None:
+        hint = "one that wants certificates of clients needs `--tls-client-cert FILE` and `--tls-client-key FILE`"
+    else:
+        hint = "your certificate has to be of an authority that it knows, and to hold now"
+    help = f"give `--server` what follows `grpc=` in the ready line of `authz-sidecar serve`; {hint}"
+    return f"{no_answer}: {_reason(error.message)}", help
 
 
 def _reason(message: str) -> str:

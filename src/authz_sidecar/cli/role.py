@@ -5,6 +5,7 @@ from typing import Unpack
 import click
 
 from authz_sidecar.bundle.policy_edit import Changed, PolicyEditor
+from authz_sidecar.cli.command_group import CommandGroup
 from authz_sidecar.cli.editing import EditOptions, edit_options, edit_policies
 
 EXAMPLES = """\b
@@ -15,7 +16,7 @@ Examples:
 """
 
 
-@click.group(name="role", epilog=EXAMPLES)
+@click.group(name="role", cls=CommandGroup, epilog=EXAMPLES)
 def command() -> None:
     """Change what a role may do: the files are edited in place, and the access that changes is shown first."""
 

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Unpack
+from typing import ClassVar, Unpack
 
 import click
 
@@ -16,6 +16,7 @@ from authz_sidecar.cli.git_source import GitOptions, git_options, git_settings, 
 from authz_sidecar.cli.limits import LimitOptions, limit_options
 from authz_sidecar.cli.option import color_option
 from authz_sidecar.cli.place import Places, require_directory
+from authz_sidecar.cli.sectioned_command import SectionedCommand
 from authz_sidecar.cli.served_directory import served_directory_options
 from authz_sidecar.cli.shadow import shadow_options, shadow_settings
 from authz_sidecar.cli.terminal import CommandError, Terminal
@@ -51,6 +52,27 @@ Examples:
   authz-sidecar serve --directory directory.db
   authz-sidecar serve --grpc unix:/run/authz/grpc.sock --socket-mode 0660 --socket-owner :apps
 """
+
+
+class ServeCommand(SectionedCommand):
+    """`serve`, whose options are many."""
+
+    sections: ClassVar = {
+        "Directory of identities": (
+            *("directory", "companies", "issuers", "allow_orphans", "audit_key", "audit_checkpoints"),
+        ),
+        "Policies from git": (
+            *("git_interval", "git_timeout", "git_max_bytes", "git_cache", "git_credentials", "git_ssh_key"),
+            *("git_known_hosts", "git_insecure", "at", "allow_rewind", "require_signed", "allowed_signers"),
+        ),
+        "Logs": (
+            *("log_format", "log_level", "log_decisions", "decision_log", "decision_log_sample"),
+            *("decision_log_attributes", "decision_log_mask", "decision_log_mask_key", "decision_log_max_bytes"),
+            *("decision_log_max_age", "decision_log_keep"),
+        ),
+        "Shadow": ("shadow", "shadow_sample"),
+        "Limits": LimitOptions.__annotations__,
+    }
 
 
 class ModeType(click.ParamType[int]):
@@ -111,7 +133,7 @@ def _group(name: str) -> int:
         raise KeyError(f"group `{name}`") from None
 
 
-@click.command(name="serve", epilog=EXAMPLES)
+@click.command(name="serve", cls=ServeCommand, epilog=EXAMPLES)
 @source_option
 @click.option(
     "--grpc",

@@ -50,7 +50,9 @@ _OPTIONS = (
     ),
     click.option("--audit-key", metavar="FILE", help="Sign for the audit with this private key (PEM)."),
     click.option(
-        "--audit-checkpoints", metavar="FILE", help="Where that is written: JSON lines, kept outside the directory."
+        "--audit-checkpoints",
+        metavar="FILE",
+        help="Where the signed checkpoints are written: JSON lines, kept outside the directory.",
     ),
 )
 

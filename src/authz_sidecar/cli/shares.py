@@ -14,24 +14,29 @@ from authz_sidecar.cli.change_options import (
     justification_option,
     limit_option,
 )
-from authz_sidecar.cli.columns import show_record, show_records, show_removed
+from authz_sidecar.cli.columns import show_record
 from authz_sidecar.cli.command_group import CommandGroup
 from authz_sidecar.cli.expiry import expires_option
 from authz_sidecar.cli.identities import SHARE_COLUMNS
-from authz_sidecar.cli.listing import first_records
+from authz_sidecar.cli.listing import show_list
+from authz_sidecar.cli.removal import delete_command
 from authz_sidecar.cli.terminal import CommandError, Terminal
 from authz_sidecar.directory.records import ShareRecord
 
 EXAMPLES = """\b
 Examples:
-  authz-sidecar shares create sa-erp-sync process:purchase-requests read start --impersonation
+  authz-sidecar shares create sa-erp-sync process:purchase-requests read start --impersonation --directory identities.db
   authz-sidecar shares update SHARE --no-impersonation --server 127.0.0.1:50051
 """
 
 
 @click.group(name="shares", cls=CommandGroup, epilog=EXAMPLES)
 def command() -> None:
-    """Objects that are shared with single identities, and whether a service account may act there for users."""
+    """Objects that are shared with single identities, and whether a service account may act there for users.
+
+    Each works on a running sidecar (`--server`), in the name of whom your credential stands for, or on a store on this
+    machine (`--directory`).
+    """
 
 
 @command.command(name="create")
@@ -86,16 +91,9 @@ def create(
 @administration_options
 def list_shares(identity: str, company: str | None, limit: int, **options: Unpack[AdministrationOptions]) -> None:
     """List what is shared with whom."""
-    terminal = Terminal(options["color"])
-    with administration(terminal, options) as directory:
-        found = first_records(
-            terminal,
-            limit,
-            lambda size, token: directory.list_shares(
-                identity=identity, company=company, page_size=size, page_token=token
-            ),
-        )
-    show_records(terminal, options["form"], SHARE_COLUMNS, found)
+    show_list(
+        options, SHARE_COLUMNS, limit, lambda directory: directory.list_shares, identity=identity, company=company
+    )
 
 
 @command.command(name="update")
@@ -135,17 +133,4 @@ def update(
     show_record(terminal, options["form"], changed)
 
 
-@command.command(name="delete")
-@click.argument("id")
-@etag_option
-@justification_option
-@dry_run_option
-@administration_options
-def delete(
-    id: str, expect: int | None, justification: str, dry_run: bool, **options: Unpack[AdministrationOptions]
-) -> None:
-    """End the share ID."""
-    terminal = Terminal(options["color"])
-    with administration(terminal, options) as directory:
-        directory.delete_share(id, expect=expect, justification=justification, dry_run=dry_run)
-    show_removed(terminal, options["form"], id, dry_run=dry_run)
+command.add_command(delete_command("End the share ID.", lambda directory: directory.delete_share))

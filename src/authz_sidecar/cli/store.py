@@ -12,11 +12,11 @@ from authz_sidecar.cli.columns import show_fields
 from authz_sidecar.cli.command_group import CommandGroup
 from authz_sidecar.cli.directory import directory_option, open_store
 from authz_sidecar.cli.expiry import expires_option
-from authz_sidecar.cli.instant import time_text
 from authz_sidecar.cli.option import color_option, format_option, policies_option
 from authz_sidecar.cli.progress import Progress
 from authz_sidecar.cli.secret_output import secret_options, show_secret
 from authz_sidecar.cli.terminal import CommandError, Terminal, visible
+from authz_sidecar.values.instant import time_text
 
 if TYPE_CHECKING:
     from authz_sidecar.directory.backup import BackupReport, Form

@@ -8,9 +8,8 @@ import click
 
 from authz_sidecar.cli.administration import AdministrationOptions, administration, administration_options
 from authz_sidecar.cli.change_options import justification_option, limit_option
-from authz_sidecar.cli.columns import show_records
 from authz_sidecar.cli.command_group import CommandGroup
-from authz_sidecar.cli.listing import first_records
+from authz_sidecar.cli.listing import show_list
 from authz_sidecar.cli.secret_output import show_secret
 from authz_sidecar.cli.terminal import CommandError, Terminal, visible
 
@@ -34,7 +33,11 @@ Examples:
 
 @click.group(name="tokens", cls=CommandGroup, epilog=EXAMPLES)
 def command() -> None:
-    """Access tokens: have one for a password, make, list and revoke them."""
+    """Access tokens: have one for a password, make, list and revoke them.
+
+    Each works on a running sidecar (`--server`), in the name of whom your credential stands for, or on a store on this
+    machine (`--directory`).
+    """
 
 
 @command.command(name="create")
@@ -69,14 +72,7 @@ def sign_in(identity: str, **options: Unpack[AdministrationOptions]) -> None:
 @administration_options
 def list_tokens(identity: str, limit: int, **options: Unpack[AdministrationOptions]) -> None:
     """List the access tokens of IDENTITY that still hold."""
-    terminal = Terminal(options["color"])
-    with administration(terminal, options) as directory:
-        found = first_records(
-            terminal,
-            limit,
-            lambda size, token: directory.list_tokens(identity, page_size=size, page_token=token),
-        )
-    show_records(terminal, options["form"], COLUMNS, found)
+    show_list(options, COLUMNS, limit, lambda directory: directory.list_tokens, identity=identity)
 
 
 @command.command(name="revoke")

@@ -1,7 +1,7 @@
 """`authz-sidecar unused`: grants that no logged decision needed."""
 
 import json
-from datetime import UTC, datetime, timedelta
+import time
 from pathlib import Path
 
 import click
@@ -19,6 +19,7 @@ from authz_sidecar.review.logged_requests import LogFacts, LogReader
 from authz_sidecar.review.material import Material
 from authz_sidecar.review.report.grant_use import use_markdown, use_object, use_text
 from authz_sidecar.review.report.log_facts import short_time
+from authz_sidecar.values.instant import read_time, time_text
 
 UNUSED = 1
 # A log that covers less of the period than this is warned about.
@@ -75,7 +76,7 @@ def command(
     require_logs(terminal, logs)
     compiled = require_bundle(terminal, policies)
     material = Material(compiled.bundle, with_searches(compiled.snapshot))
-    begin = "" if since is None else _text(since)
+    begin = "" if since is None else time_text(since, "microseconds")
     reader = LogReader(material.decider, begin)
     counter = UseCounter(material)
     with Progress(terminal) as progress:
@@ -96,21 +97,16 @@ def command(
     end(UNUSED if report.unused else 0)
 
 
-def _text(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
 def _covered(facts: LogFacts, since: float | None) -> tuple[str, float]:
     """From when to when the log tells, in words; and which share of the time since `since` that is."""
-    first, last = (datetime.fromisoformat(time) for time in (facts.first, facts.last))
-    covered = last - first
+    covered = read_time(facts.last) - read_time(facts.first)
     words = f"{short_time(facts.first)} to {short_time(facts.last)}, lines on {counted(len(facts.days), 'day')}"
     if since is None:
         return words, 1.0
-    asked = datetime.now(UTC) - datetime.fromtimestamp(since, UTC)
-    share = min(1.0, covered / asked) if asked > timedelta() else 1.0
+    asked = time.time() - since
+    share = min(1.0, covered / asked) if asked > 0 else 1.0
     return f"{words}; {_days(covered)} of {_days(asked)} days", share
 
 
-def _days(span: timedelta) -> str:
-    return f"{span / timedelta(days=1):,.1f}".removesuffix(".0")
+def _days(seconds: float) -> str:
+    return f"{seconds / 86_400:,.1f}".removesuffix(".0")

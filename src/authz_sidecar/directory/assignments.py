@@ -17,7 +17,7 @@ from authz_sidecar.directory.field_checks import (
 from authz_sidecar.directory.holdings import check_role
 from authz_sidecar.directory.operation import Changed, Operations, check_expected, check_filters, invalid, read_page
 from authz_sidecar.directory.policy import PolicyView
-from authz_sidecar.directory.records import DEFAULT, GROUP_PREFIX, HAND, Actor, AssignmentRecord, Page
+from authz_sidecar.directory.records import DEFAULT, GROUP_PREFIX, HAND, Actor, AssignmentRecord, IdentityRecord, Page
 from authz_sidecar.directory.role_changes import HeldRoles, check_holds_roles, kind_rules
 from authz_sidecar.directory.rows import (
     assignment_record,
@@ -28,6 +28,7 @@ from authz_sidecar.directory.rows import (
 )
 from authz_sidecar.directory.schema import ASSIGNMENTS
 from authz_sidecar.values import Violation
+from authz_sidecar.values.directory_rules import DirectoryRules
 
 MOST_GROUPS = 1_000
 
@@ -163,7 +164,7 @@ class AssignmentOperations(Operations):
     ) -> Changed:
         """Make the assignments of an identity that come from groups those that the bundle maps `groups` to: members of
         new groups get their roles, those who left lose them. `permitted(role, company)` says which roles these groups
-        may give at all; by default all.
+        may give at all; by default all. Where the identity may hold no roles, none is given.
 
         Where one of the roles stands alone, the others are not given. What was taken away is gone in any case; a role
         that may not be held beside those by hand is left out, with a warning. Where nothing is to be changed, nothing
@@ -174,24 +175,13 @@ class AssignmentOperations(Operations):
         view = self.policy()
         if len(groups) > MOST_GROUPS:
             raise invalid("groups", f"at most {MOST_GROUPS:,} groups are taken, not {len(groups):,}", "map fewer")
-        members = frozenset(groups)
-        wanted = {
-            (role, mapping.company, GROUP_PREFIX + mapping.group)
-            for mapping in view.rules.groups
-            if mapping.group in members
-            for role in mapping.roles
-            if role in view.rules.roles and (permitted is None or permitted(role, mapping.company))
-        }
-        alone = view.rules.sole(role for role, _, _ in wanted)
-        if alone:
-            wanted = {key for key in wanted if key[0] == alone}
         with self.store.read() as connection:
             record = find_identity(connection, identity)
-            if not kind_rules(view.rules, record.kind).roles:
-                wanted = set()
             held = _from_groups(find_assignments(connection, identity))
-            if {_key(assignment) for assignment in held} == wanted:
-                return Changed(tuple(held), read_state(connection, self.store.shown).revision)
+            revision = read_state(connection, self.store.shown).revision
+        wanted = roles_by_groups(view.rules, record, groups, permitted)
+        if {_key(assignment) for assignment in held} == wanted:
+            return Changed(tuple(held), revision)
 
         def work(change: Change) -> tuple[tuple[AssignmentRecord, ...], tuple[str, ...]]:
             roles = HeldRoles(change, view, find_identity(change.connection, identity))
@@ -232,6 +222,30 @@ class AssignmentOperations(Operations):
                 limit_name="identities.break_glass.max",
                 limit=str(rules.break_glass_seconds),
             )
+
+
+def roles_by_groups(
+    rules: DirectoryRules,
+    identity: IdentityRecord,
+    groups: Collection[str],
+    permitted: Callable[[str, str], bool] | None = None,
+) -> set[tuple[str, str, str]]:
+    """The roles that `groups` give an identity, as (role, company, source); `permitted` is as of `apply_groups`."""
+    if not kind_rules(rules, identity.kind).roles:
+        return set()
+    members = frozenset(groups)
+    wanted = {
+        (role, mapping.company, GROUP_PREFIX + mapping.group)
+        for mapping in rules.groups
+        if mapping.group in members
+        for role in mapping.roles
+        if role in rules.roles and (permitted is None or permitted(role, mapping.company))
+    }
+    alone = rules.sole(role for role, _, _ in wanted)
+    if alone:
+        wanted = {key for key in wanted if key[0] == alone}
+    # One that stands alone keeps the others away also where it may not be held itself.
+    return {key for key in wanted if rules.may_hold_in(key[1], identity.company)}
 
 
 def _key(record: AssignmentRecord) -> tuple[str, str, str]:

@@ -3,20 +3,19 @@
 A backup is one snapshot: a file of SQLite (`sqlite`), or lines of JSON (`lines`), which a store of either database is
 written to. Either fills a store of either. A restore is one change of the store: it happens as a whole or not at all,
 the audit goes on with a record of it, and the store gets another epoch, so that every sidecar that follows it reads all
-of it anew.
+of it anew. A store that did not exist is there only once it is done: nobody ever takes it for one without identities.
 
 Who has a backup has the digests of all credentials. Files are readable by their owner alone.
 """
 
 import hashlib
-import os
 import secrets
 import shutil
 import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any, Literal, TypeAlias
@@ -47,7 +46,7 @@ from authz_sidecar.directory.backup_rows import Row, RowCheck, broken
 from authz_sidecar.directory.change import Change, State, read_state
 from authz_sidecar.directory.errors import DirectoryError, Fault
 from authz_sidecar.directory.faults import told, told_by_driver
-from authz_sidecar.directory.place import POSTGRESQL, SQLITE
+from authz_sidecar.directory.place import POSTGRESQL, SQLITE, parse_place
 from authz_sidecar.directory.records import Actor
 from authz_sidecar.directory.schema import CHANGES, IDENTITIES, METADATA, STATE
 from authz_sidecar.directory.store import Store
@@ -143,14 +142,13 @@ def restore(
     or for a store that is not empty unless it is to be replaced, UNAVAILABLE. The store is then as it was.
     """
     found = verify(path)
-    store = Store.open(url)
-    try:
-        with (
-            _opened(path, found) as tables,
-            store.change(actor, time.time() if now is None else now) as change,
-            _as_written(path),
-        ):
-            before = _fill(store, change, tables, path, found, replace=replace, progress=progress)
+    shown, now = parse_place(url).shown, time.time() if now is None else now
+    done: list[Restored] = []
+    with _opened(path, found) as tables:
+
+        def fill(change: Change) -> None:
+            with _as_written(path):
+                before = _fill(shown, change, tables, path, found, replace=replace, progress=progress)
             if _digest(path) != found.digest:
                 raise broken(path, _CHANGED)
             after = change.state
@@ -167,9 +165,16 @@ def restore(
                 },
                 justification=justification,
             )
-    finally:
-        store.close()
-    return Restored(backup=found, epoch=after.epoch, revision=after.revision, replaced_sequence=before.audit_sequence)
+            done.append(
+                Restored(
+                    backup=found, epoch=after.epoch, revision=after.revision, replaced_sequence=before.audit_sequence
+                )
+            )
+
+        if not Store.make(url, actor, now, fill):
+            with closing(Store.open(url)) as store, store.change(actor, now) as change:
+                fill(change)
+    return done[0]
 
 
 def _named(epoch: str, revision: int, audit_sequence: int, audit_hash: str) -> dict[str, Any]:
@@ -182,21 +187,11 @@ def _named(epoch: str, revision: int, audit_sequence: int, audit_hash: str) -> d
 @contextmanager
 def _new_file(path: Path) -> Iterator[tuple[Path, IO[bytes]]]:
     """A file beside `path` that is put there, durable and whole, when the block ends well, and removed otherwise."""
-    made = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     try:
         if path.is_symlink() or path.exists():
             raise _exists(path)
-        with os.fdopen(os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as stream:
+        with sqlite_file.beside(path) as made, made.open("wb") as stream:
             yield made, stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        # Unlike a rename, a link replaces nothing.
-        os.link(made, path)
-        descriptor = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
     except FileExistsError:
         raise _exists(path) from None
     except OSError as error:
@@ -206,9 +201,6 @@ def _new_file(path: Path) -> Iterator[tuple[Path, IO[bytes]]]:
             f"the backup {quote(path)} cannot be written: {cause}",
             "name a file that this user may make",
         ) from error
-    finally:
-        for left in (made, Path(f"{made}-journal"), Path(f"{made}-wal"), Path(f"{made}-shm")):
-            left.unlink(missing_ok=True)
 
 
 def _exists(path: Path) -> DirectoryError:
@@ -244,6 +236,10 @@ def _copy_file(path: Path, shown: str, made: Path, progress: Progress | None) ->
             source.backup(target, pages=_PAGES_AT_ONCE, progress=tell)
             # One file, without a log beside it.
             target.execute("PRAGMA journal_mode = DELETE").fetchone()
+            # The store keeps its secret for itself: no page and no journal of the copy has it either.
+            target.execute("PRAGMA journal_mode = MEMORY").fetchone()
+            target.execute("PRAGMA secure_delete = ON").fetchone()
+            target.execute("UPDATE page_secret SET secret = ?", (secrets.token_bytes(32),))
         finally:
             target.close()
             source.close()
@@ -480,7 +476,7 @@ def _as_written(path: Path) -> Iterator[None]:
 
 
 def _fill(
-    store: Store,
+    shown: str,
     change: Change,
     tables: Tables,
     path: Path,
@@ -495,10 +491,10 @@ def _fill(
     if not replace and (before.revision or before.audit_sequence or identities is not None):
         raise DirectoryError(
             Fault.PRECONDITION,
-            f"the store `{store.shown}` is not empty: it is at revision {before.revision}",
+            f"the store `{shown}` is not empty: it is at revision {before.revision}",
             "name a store that does not exist yet, or replace this one: `--replace`",
         )
-    if store.dialect == POSTGRESQL:
+    if connection.dialect.name == POSTGRESQL:
         connection.execute(text("SET LOCAL statement_timeout = 0"))
     for table in reversed(METADATA.sorted_tables):
         if table is not STATE:
@@ -533,7 +529,7 @@ def _fill(
             "bootstrapped_at": state["bootstrapped_at"],
         },
     )
-    change.state = read_state(connection, store.shown)
+    change.state = read_state(connection, shown)
     audit = verify_audit(connection)
     if not audit.intact:
         raise broken(path, f"its audit is not intact: {audit.findings[0].message}")

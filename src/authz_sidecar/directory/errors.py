@@ -51,6 +51,8 @@ class DirectoryError(Exception):
         self.fault = fault
         self.message = message
         self.help = without_secrets(help)
-        self.violations = tuple([Violation(found.field, without_secrets(found.description)) for found in violations])
+        self.violations = tuple(
+            [Violation(without_secrets(found.field), without_secrets(found.description)) for found in violations]
+        )
         self.details = {name: without_secrets(value) for name, value in (details or {}).items()}
         self.retry_after = retry_after

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 from authz_sidecar.audit.record import OPERATOR_PREFIX, SIDECAR
 from authz_sidecar.bundle.wording import listed, quote, suggest
 from authz_sidecar.directory.errors import DirectoryError, Fault
+from authz_sidecar.directory.look_alikes import look_alike_problem
 from authz_sidecar.directory.operation import invalid
 from authz_sidecar.directory.secrets import find_id
 from authz_sidecar.values import Violation
@@ -23,8 +24,6 @@ ACTIONS = 100
 # 9999-12-31, as far as other formats of time go.
 LAST_TIME = 253_402_300_799.0
 _INTEGER_BITS = 63
-# Unicode's format characters, such as spaces without width and turns of direction, and surrogates.
-_HIDDEN = ("Cf", "Cs")
 
 
 def check_id(id: str, field: str) -> None:
@@ -44,12 +43,8 @@ def check_id(id: str, field: str) -> None:
     if id == ANY:
         raise invalid(field, "`*` is no identity", "name one identity")
     check_value(id, field, "the id")
-    # Two that look alike are not to be taken for each other. Requests with such a subject have no identity.
-    hidden = next((letter for letter in id if unicodedata.category(letter) in _HIDDEN), "")
-    if hidden:
-        raise invalid(field, f"the id holds the character U+{ord(hidden):04X}, which nobody sees", "leave it out")
-    if not unicodedata.is_normalized("NFC", id):
-        raise invalid(field, "the letters of the id are taken apart", "write it in Unicode's normal form NFC")
+    # Requests with such a subject have no identity.
+    _check_look(id, field, "the id")
 
 
 def check_company(company: str, field: str) -> None:
@@ -57,13 +52,28 @@ def check_company(company: str, field: str) -> None:
     if ANY in company:
         raise invalid(field, "a company cannot hold `*`", "name one company; leave it empty for the platform")
     check_value(company, field, "the company")
+    _check_look(company, field, "the company")
 
 
 def check_value(value: str, field: str, what: str) -> None:
     """A value as requests have them."""
     problem = value_problem(value)
     if problem:
-        raise invalid(field, f"{what} {problem}", "give a shorter text on one line")
+        raise invalid(field, f"{what} {problem}", "give a short text on one line, without spaces around it")
+    _check_secret(value, field, what)
+
+
+def _check_look(name: str, field: str, what: str) -> None:
+    """Two that look alike are not to be taken for each other."""
+    problem = look_alike_problem(name)
+    if problem:
+        raise invalid(field, f"{what} {problem}", "write it as one would type it")
+
+
+def _check_secret(text: str, field: str, what: str) -> None:
+    """What is stored in clear, and shown to others, has no credential."""
+    if find_id(text):
+        raise invalid(field, f"{what} holds a credential", "leave it out, and revoke it where others may have seen it")
 
 
 def check_text(text: str, field: str, what: str, most: int) -> None:
@@ -77,8 +87,7 @@ def check_text(text: str, field: str, what: str, most: int) -> None:
     for character in text:
         if unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t":
             raise invalid(field, f"{what} holds the control character U+{ord(character):04X}", "remove it")
-    if find_id(text):
-        raise invalid(field, f"{what} holds a credential", "leave it out, and revoke it where others may have seen it")
+    _check_secret(text, field, what)
 
 
 def check_justification(text: str, field: str = "justification") -> None:
@@ -125,7 +134,7 @@ def check_attributes(attributes: Mapping[str, Any], field: str) -> None:
     """Attributes as requests have them: JSON values, bounded in depth, count and size."""
     problem = attribute_problem(attributes) or _json_problem(attributes)
     if problem:
-        raise invalid(field, f"the map of attributes {problem}", "keep less there")
+        raise invalid(field, f"the map of attributes {problem}", "keep plain JSON there, and not much of it")
 
 
 def _json_problem(value: Any) -> str:
@@ -135,6 +144,8 @@ def _json_problem(value: Any) -> str:
             value.encode()
         except UnicodeEncodeError:
             return "holds a text that is not valid Unicode"
+        if find_id(value):
+            return "holds a credential"
         return "holds the control character U+0000" if "\0" in value else ""
     if value is None or isinstance(value, bool):
         return ""

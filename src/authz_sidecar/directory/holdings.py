@@ -18,6 +18,7 @@ from authz_sidecar.values.directory_rules import DirectoryRules, RoleFacts
 from authz_sidecar.values.identity import FOREVER
 
 IN_BUNDLE = "bundle"
+OWN_COMPANY_ONLY = "identities.own_company_only"
 _UNKNOWN = RoleFacts("", kind="additive")
 
 
@@ -77,6 +78,30 @@ def check_role(rules: DirectoryRules, role: str, company: str, role_field: str, 
             f"the platform role {quote(role)} is assigned in the company {quote(company)}",
             f"leave the company empty; {quote(role)} belongs to no company and holds everywhere",
         )
+
+
+def check_home(rules: DirectoryRules, who: str, home: str, held: Holding, field: str) -> None:
+    """A role in the company to which `who` belongs, or on the platform for one that belongs to none (`home` is ""),
+    where the policy asks for that. Raises DirectoryError(PRECONDITION)."""
+    if rules.may_hold_in(held.company, home):
+        return
+    role, setting = quote(held.role), quote(OWN_COMPANY_ONLY)
+    there = f"in the company {quote(held.company)}" if held.company else "on the platform"
+    if home:
+        message = f"an identity holds roles in its own company alone; {quote(who)} belongs to {quote(home)}"
+    else:
+        message = f"an identity without a company holds platform roles alone; {quote(who)} belongs to none"
+    another = f"one of {quote(held.company)}" if held.company else "one without a company"
+    remedy = f"give it a role {f'in {quote(home)}' if home else 'of the platform'}, or give {role} to {another}"
+    if held.source == IN_BUNDLE:
+        remedy = f"take {role} away in the bundle, which assigns it, or make {another}"
+    raise DirectoryError(
+        Fault.PRECONDITION,
+        f"{message} and would hold {role} {there}",
+        f"{remedy}; the manifest says {setting}",
+        violations=[Violation(field, "is not where the identity belongs")],
+        details={"limit_name": OWN_COMPANY_ONLY, "role": held.role, "company": held.company, "home": home},
+    )
 
 
 def company_of(rules: DirectoryRules, role: str, home: str) -> str:
@@ -222,6 +247,6 @@ def check_always_held(who: str, before: Sequence[Period], after: Sequence[Period
             raise DirectoryError(
                 Fault.PRECONDITION,
                 f"every identity has a role; {quote(who)} would be left without one",
-                "replace its role by another, which takes one step",
+                "give it a role, or replace the one that it has by another in one step",
                 details={"limit_name": "identities.role_required"},
             )

@@ -47,12 +47,14 @@ class IdentityOperations(Operations):
         record: IdentityRecord,
         roles: Collection[str] = (),
         *,
+        by_groups: Collection[tuple[str, str, str]] = (),
         justification: str = "",
         idempotency_key: str = "",
         dry_run: bool = False,
     ) -> Changed:
-        """Make an identity that holds `roles`, each where it may be held: in the identity's company or on the platform.
-        Without any it holds the default role. Its times, maker and revision are set here.
+        """Make an identity that holds `roles`, each where it may be held: in the identity's company or on the platform;
+        and `by_groups`, as `roles_by_groups` gives them. Without any it holds the default role. Its times, maker and
+        revision are set here.
 
         Raises DirectoryError: INVALID, ALREADY_EXISTS (id or name), LIMIT, PRECONDITION, JUSTIFICATION, UNAVAILABLE.
         """
@@ -63,7 +65,7 @@ class IdentityOperations(Operations):
         def work(change: Change) -> IdentityRecord:
             newcomers = Newcomers(change, view)
             newcomers.expect([record])
-            made = newcomers.add(record, given, justification)
+            made = newcomers.add(record, given, justification, by_groups)
             newcomers.write()
             return made
 
@@ -226,6 +228,8 @@ def change_identity(
         elif name.startswith(_FLAG_PREFIX):
             flag = name.removeprefix(_FLAG_PREFIX)
             if value is None:
+                # A flag that is misspelt stays as it is: that is not to look like done.
+                check_flags(rules, {flag: False}, before.flags)
                 flags.pop(flag, None)
             else:
                 flags[flag] = value

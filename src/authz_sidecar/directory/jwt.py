@@ -21,6 +21,7 @@ from authz_sidecar.directory.issuers import KEPT_PREFIXES, Issuer
 from authz_sidecar.directory.jwks import KeySet
 from authz_sidecar.directory.jwt_text import MAX_BYTES, JwtText, read_jwt, read_time
 from authz_sidecar.directory.key_source import KeySource
+from authz_sidecar.directory.look_alikes import look_alike_problem
 from authz_sidecar.values import Reason
 from authz_sidecar.values.identity import ANY, FOREVER, IdentityKind
 from authz_sidecar.values.request import value_problem
@@ -158,7 +159,8 @@ class JwtVerifier:
         if not isinstance(subject, str) or not subject:
             return None
         id = (issuer.prefix or "") + subject
-        if value_problem(id) or id in _KEPT or id.startswith(KEPT_PREFIXES):
+        # One that the directory could not have could not be switched off there either.
+        if value_problem(id) or look_alike_problem(id) or id in _KEPT or id.startswith(KEPT_PREFIXES):
             return None
         if issuer.prefix is None and id.startswith(self._prefixes):
             return None
@@ -222,7 +224,9 @@ def _expiry(issuer: Issuer, claims: Mapping[str, Any], now: float) -> float | No
 
 
 def _is_company(company: Any) -> bool:
-    return isinstance(company, str) and "*" not in company and not value_problem(company)
+    if not isinstance(company, str) or "*" in company:
+        return False
+    return not value_problem(company) and not look_alike_problem(company)
 
 
 def _groups(value: Any) -> tuple[str, ...] | None:

@@ -67,8 +67,8 @@ class RoleSets:
 _SHARED = RoleSets()
 
 
-def group_roles(found: JwtIdentity, rules: DirectoryRules) -> Holdings:
-    """The roles that the groups of a token give.
+def group_roles(found: JwtIdentity, rules: DirectoryRules, home: str) -> Holdings:
+    """The roles that the groups of a token give to somebody of the company `home` ("" for who belongs to none).
 
     A token that says a company gives roles in that company alone, and one of the platform on the platform alone: who
     names groups in one company must not reach into another by the name of a group.
@@ -89,7 +89,8 @@ def group_roles(found: JwtIdentity, rules: DirectoryRules) -> Holdings:
             if role in issuer.roles and (facts is None or facts.assigned == place):
                 held.add((role, mapping.company))
     alone = rules.sole(role for role, _ in held)
-    return tuple(sorted(pair for pair in held if not alone or pair[0] == alone))
+    # One that stands alone keeps the others away also where it may not be held itself.
+    return tuple(sorted(pair for pair in held if (not alone or pair[0] == alone) and rules.may_hold_in(pair[1], home)))
 
 
 def jwt_identity(
@@ -109,7 +110,7 @@ def jwt_identity(
         return Reason.INVALID_CREDENTIAL
     if found.company is not None and known.company != found.company:
         return Reason.INVALID_CREDENTIAL
-    extra = group_roles(found, rules)
+    extra = group_roles(found, rules, known.company)
     roles, timed = known.roles, known.timed
     if extra and not _stands_alone(roles, rules):
         together = role_sets.union(roles, extra, rules.default_role if roles.by_default else "")
@@ -166,7 +167,7 @@ def _unknown(
     # In a plain Casbin bundle roles and subjects are names of one kind: who is called like a role has its rights.
     if rules.form == "casbin" and found.id in rules.roles:
         return Reason.INVALID_CREDENTIAL
-    extra = group_roles(found, rules)
+    extra = group_roles(found, rules, company or PLATFORM)
     roles = role_sets.union(NO_ROLES, extra, "") if extra and _is_within({*extra}, rules) else NO_ROLES
     return Identity(found.id, found.kind, company or PLATFORM, roles=roles, attributes=found.attributes)
 

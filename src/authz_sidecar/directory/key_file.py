@@ -1,18 +1,19 @@
 """The file in which an API key is handed over, at the one moment at which its secret is known: CSV or JSON.
 
-Both have the names `key_id`, `name`, `identity`, `secret` and `expires` (RFC 3339, UTC; empty for never). `secret` is
-the whole text that callers send. Stored format: fields may be added at the end.
+Both have the names that the command line shows a key by: `id`, `identity`, `name`, `expires_at` (RFC 3339, UTC; for
+never null in JSON and empty in CSV) and `secret`, the whole text that callers send. Stored format: fields may be added
+at the end.
 """
 
 import csv
 import io
 import json
-from datetime import UTC, datetime
 
 from authz_sidecar.directory.records import Issued, KeyRecord
+from authz_sidecar.values.instant import time_text
 from authz_sidecar.values.spreadsheet import escape_cell
 
-FIELDS = ("key_id", "name", "identity", "secret", "expires")
+FIELDS = ("id", "identity", "name", "expires_at", "secret")
 
 
 def key_csv(issued: Issued) -> str:
@@ -21,7 +22,7 @@ def key_csv(issued: Issued) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(FIELDS)
-    writer.writerow([escape_cell(value) for value in _values(issued).values()])
+    writer.writerow([escape_cell(value or "") for value in _values(issued).values()])
     return text.getvalue()
 
 
@@ -30,13 +31,9 @@ def key_json(issued: Issued) -> str:
     return json.dumps(_values(issued), ensure_ascii=False, indent=2) + "\n"
 
 
-def _values(issued: Issued) -> dict[str, str]:
+def _values(issued: Issued) -> dict[str, str | None]:
     key = issued.record
     if not isinstance(key, KeyRecord) or not issued.secret:
         raise ValueError("the secret of a key is known when it is made, and never again")
-    expires = "" if key.expires_at is None else _rfc3339(key.expires_at)
-    return dict(zip(FIELDS, (key.id, key.name, key.identity, issued.secret, expires), strict=True))
-
-
-def _rfc3339(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    expires = None if key.expires_at is None else time_text(key.expires_at)
+    return dict(zip(FIELDS, (key.id, key.identity, key.name, expires, issued.secret), strict=True))

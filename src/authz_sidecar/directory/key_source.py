@@ -42,7 +42,9 @@ USUAL_PACE = Pace()
 
 class KeyStatus(msgspec.Struct, frozen=True):
     """What is known of an issuer's keys: how many, when they were seen last (seconds since 1970-01-01 UTC; None:
-    never), how many fetches have ended, how many have failed since the last good one, and why the last one did."""
+    never), how many fetches have ended, how many have failed since the last good one, and why the last one did. `good`
+    and `bad` are all fetches by how they ended, and `staleness` for how many seconds the keys have not been seen, which
+    before the first good fetch is since they were wanted."""
 
     issuer: str
     keys: int
@@ -50,6 +52,9 @@ class KeyStatus(msgspec.Struct, frozen=True):
     fetches: int
     failures: int
     problem: str
+    good: int
+    bad: int
+    staleness: float
 
 
 class KeySource:
@@ -69,8 +74,9 @@ class KeySource:
         self._context: ssl.SSLContext | None = None
         self._seen: float | None = None
         self._seen_at: float | None = None
-        self._fetches = self._failures = 0
+        self._fetches = self._failures = self._good = self._bad = 0
         self._problem = ""
+        self._wanted = time.monotonic()
 
     def start(self) -> None:
         """Begin to follow."""
@@ -98,8 +104,18 @@ class KeySource:
 
     def status(self) -> KeyStatus:
         """How it stands, for metrics."""
-        name = self.issuer.issuer
-        return KeyStatus(name, self.keys.size, self._seen_at, self._fetches, self._failures, self._problem)
+        seen = self._wanted if self._seen is None else self._seen
+        return KeyStatus(
+            self.issuer.issuer,
+            self.keys.size,
+            self._seen_at,
+            self._fetches,
+            self._failures,
+            self._problem,
+            self._good,
+            self._bad,
+            max(0.0, time.monotonic() - seen),
+        )
 
     def _run(self) -> None:
         while not self._stopped.is_set():
@@ -132,6 +148,7 @@ class KeySource:
         self._tag = found.tag
         self._seen, self._seen_at = time.monotonic(), time.time()
         self._failures, self._problem = 0, ""
+        self._good += 1
         if self.issuer.jwks.file is not None:
             return self._pace.file_seconds
         longest = float(self.issuer.jwks.refresh_seconds)
@@ -153,6 +170,7 @@ class KeySource:
         if problem != self._problem:
             logger.warning("the keys of the issuer %s cannot be had: %s", name, problem)
         self._failures, self._problem = self._failures + 1, problem
+        self._bad += 1
         # What a server answers to this tag may be what cannot be used.
         self._tag = ""
         doubled = self._pace.first_wait_seconds * float(1 << min(self._failures - 1, 20))

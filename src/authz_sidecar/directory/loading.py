@@ -78,6 +78,14 @@ def read_identity(store: Store, id: str) -> Identity | None:
         return _identities(connection, {id}, Assembler()).get(id)
 
 
+def read_identities(store: Store, ids: set[str], assembler: Assembler) -> tuple[int, dict[str, Identity]]:
+    """The newest revision and those of these identities that there are at it. Raises DirectoryError."""
+    with store.read() as connection:
+        found = _identities(connection, ids, assembler)
+        revision = read_state(connection, store.shown).revision
+    return revision, {id: identity for id, identity in found.items() if identity is not None}
+
+
 def changes_since(store: Store, copy: DirectoryCopy, assembler: Assembler) -> Changes | None:
     """What the copy lacks of the newest revision; None where it lacks nothing.
 

@@ -7,6 +7,7 @@ a migration that takes something away raises it.
 """
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, inspect, select, text
@@ -14,10 +15,10 @@ from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, insp
 from authz_sidecar.directory.errors import DirectoryError, Fault
 from authz_sidecar.directory.faults import corrupt, told
 from authz_sidecar.directory.place import POSTGRESQL
-from authz_sidecar.directory.schema import METADATA, STATE
+from authz_sidecar.directory.schema import METADATA, OWN_METADATA, STATE
 from authz_sidecar.directory.sqlite_file import IMMEDIATE
 
-SCHEMA = 2
+SCHEMA = 3
 """The schema of this release: the number of the last migration."""
 
 VERSION_TABLE = "directory_version"
@@ -54,12 +55,15 @@ def check_readable(readable_from: int, shown: str, version: int | None = None) -
         )
 
 
-def bring_forward(engine: Engine, shown: str) -> None:
-    """Bring an empty or an older store to this release's tables, in one transaction."""
+def bring_forward(engine: Engine, shown: str, first: Callable[[Connection], None] | None = None) -> bool:
+    """Bring an empty or an older store to this release's tables, in one transaction; whether there was none.
+
+    `first` is done where there was none, in the same transaction: nobody sees the store before.
+    """
     with told(shown):
         with engine.connect() as connection:
             if check_schema(connection, shown) >= SCHEMA:
-                return
+                return False
         with engine.connect().execution_options(**{IMMEDIATE: True}) as connection, connection.begin():
             if connection.dialect.name == POSTGRESQL:
                 connection.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'"))
@@ -71,6 +75,9 @@ def bring_forward(engine: Engine, shown: str) -> None:
                 if not version:
                     _refuse_others(connection, shown)
                 _upgrade(connection)
+            if not version and first is not None:
+                first(connection)
+            return not version
 
 
 def _version(connection: Connection, shown: str) -> int:
@@ -84,7 +91,7 @@ def _version(connection: Connection, shown: str) -> int:
 
 def _refuse_others(connection: Connection, shown: str) -> None:
     """A database that holds tables with our names, but no version of ours, belongs to something else."""
-    taken = sorted(set(inspect(connection).get_table_names()) & set(METADATA.tables))
+    taken = sorted({*METADATA.tables, *OWN_METADATA.tables}.intersection(inspect(connection).get_table_names()))
     if taken:
         raise corrupt(
             shown,

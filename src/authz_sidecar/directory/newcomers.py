@@ -1,6 +1,7 @@
 """Identities that are being made, one or many at once: checked against the policy, the store and each other, then
 written together."""
 
+import contextlib
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -25,11 +26,13 @@ from authz_sidecar.directory.holdings import (
     Holding,
     check_added,
     check_always_held,
+    check_home,
     check_role,
     company_of,
     in_bundle,
     uncovered,
 )
+from authz_sidecar.directory.look_alikes import is_hidden
 from authz_sidecar.directory.operation import invalid
 from authz_sidecar.directory.policy import PolicyView
 from authz_sidecar.directory.records import HAND, AssignmentRecord, IdentityRecord
@@ -52,7 +55,7 @@ from authz_sidecar.values.identity import IdentityKind
 def fold_name(name: str) -> str:
     """A name as it is compared where names are unique: without regard to case, to how its letters are composed, to the
     width of spaces, and to characters that nobody sees."""
-    seen = "".join(letter for letter in unicodedata.normalize("NFKC", name) if unicodedata.category(letter) != "Cf")
+    seen = "".join(letter for letter in unicodedata.normalize("NFKC", name) if not is_hidden(letter))
     return " ".join(seen.casefold().split())
 
 
@@ -138,8 +141,15 @@ class Newcomers:
                 for name, id in self._change.connection.execute(query):
                     self._names[company, kind, name] = id
 
-    def add(self, record: IdentityRecord, roles: Sequence[tuple[str, str]], justification: str = "") -> IdentityRecord:
-        """Make an identity that holds `roles`, as (role, company). Raises DirectoryError."""
+    def add(
+        self,
+        record: IdentityRecord,
+        roles: Sequence[tuple[str, str]],
+        justification: str = "",
+        by_groups: Collection[tuple[str, str, str]] = (),
+    ) -> IdentityRecord:
+        """Make an identity that holds `roles`, as (role, company), and `by_groups`, as (role, company, source), but for
+        those of them that may not be held beside others. Raises DirectoryError."""
         rules = self._view.rules
         check_justification(justification)
         if record.id in self.existing:
@@ -154,6 +164,8 @@ class Newcomers:
         change = self._change
         made = made_identity(record, change)
         holdings: list[Holding] = in_bundle(self._view.held(record.id))
+        for holding in holdings:
+            check_home(rules, record.id, record.company, holding, "identity.company")
         given = []
         if roles:
             check_holds_roles(rules, record)
@@ -166,6 +178,7 @@ class Newcomers:
             if facts is not None and facts.sensitive:
                 need_justification(justification, f"the role {quote(role)}", "justification")
             holding = Holding(role, company, HAND)
+            check_home(rules, record.id, record.company, holding, field)
             if any((held.role, held.company, held.source) == (role, company, HAND) for held in holdings):
                 raise invalid(field, f"the role {quote(role)} is given twice", "name it once")
             check_added(rules, record.id, holdings, holding)
@@ -175,6 +188,13 @@ class Newcomers:
                     identity=record.id, role=role, company=company, source=HAND, justification=justification
                 )
             )
+        for role, company, source in sorted(by_groups):
+            holding = Holding(role, company, source)
+            with contextlib.suppress(DirectoryError):
+                check_home(rules, record.id, record.company, holding, "identity.company")
+                check_added(rules, record.id, holdings, holding)
+                holdings.append(holding)
+                given.append(AssignmentRecord(identity=record.id, role=role, company=company, source=source))
         gaps = uncovered(holdings, change.now)
         defaults = default_assignments(self._view, made, gaps, change.now)
         if rules.role_required and not defaults and kind_rules(rules, record.kind).roles:

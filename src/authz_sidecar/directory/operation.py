@@ -16,6 +16,7 @@ from authz_sidecar.directory.errors import DirectoryError, Fault
 from authz_sidecar.directory.policy import PolicyView
 from authz_sidecar.directory.records import Actor, Page
 from authz_sidecar.directory.schema import IDEMPOTENCY
+from authz_sidecar.directory.secrets import find_id
 from authz_sidecar.directory.store import Store
 from authz_sidecar.values import Violation
 from authz_sidecar.values.request import value_problem
@@ -104,7 +105,7 @@ class Operations:
         """
         if not idempotency_key or dry_run:
             return *self.perform(actor, work, dry_run=dry_run), False
-        problem = value_problem(idempotency_key)
+        problem = value_problem(idempotency_key) or ("holds a credential" if find_id(idempotency_key) else "")
         if problem or len(idempotency_key) > IDEMPOTENCY_KEY_LENGTH:
             problem = problem or f"has more than {IDEMPOTENCY_KEY_LENGTH} characters"
             raise invalid("idempotency_key", f"the idempotency key {problem}", "make up a short name for each call")

@@ -1,14 +1,17 @@
 """What differs between two versions of the policies, the identities of the directory included."""
 
+import time
 from pathlib import Path
 
 from authz_sidecar.bundle.bundle import Bundle
 from authz_sidecar.bundle.identity_merge import merge_identities
 from authz_sidecar.compile.compiler import compile_bundle
 from authz_sidecar.directory.exported import exported_identities
+from authz_sidecar.directory.misplaced_roles import misplaced_roles
 from authz_sidecar.directory.policy_review import Difference, DiffOrder, Refused
 from authz_sidecar.directory.store import Store
 from authz_sidecar.review.access.diff import diff_access
+from authz_sidecar.review.held_roles import bundle_assignments, misplaced_notes
 from authz_sidecar.review.material import Material
 from authz_sidecar.review.report.access_json import access_json
 from authz_sidecar.review.report.access_report import AccessReport, Side
@@ -96,13 +99,18 @@ def _unloadable(field: str, problem: str) -> ReviewError:
 def _with_identities(store: str, bundles: list[Bundle]) -> tuple[list[Bundle], list[str], dict[str, str]]:
     """The bundles with the identities of the directory beside their own, notes, and the kinds of identities."""
     opened = Store.open(store, migrate=False, check=False)
+    misplaced: list[str] = []
     try:
         content = exported_identities(opened)
+        head = bundles[-1]
+        if head.manifest.identities.own_company_only:
+            with opened.read() as connection:
+                misplaced = misplaced_notes(misplaced_roles(connection, time.time(), bundle_assignments(head)))
     finally:
         opened.close()
     names = ("base", "head")[-len(bundles) :]
     merged, problems = merge_identities(content, list(zip(names, bundles, strict=True)), lenient=True)
-    notes = [note for one in merged for note in one.notes]
+    notes = [*misplaced, *(note for one in merged for note in one.notes)]
     errors = [one for one in problems if one.severity is Severity.ERROR]
     if errors:
         # The directory holds what it holds: that it is not compared has to be seen.

@@ -16,6 +16,7 @@ from authz_sidecar.directory.holdings import (
     Period,
     check_added,
     check_always_held,
+    check_home,
     company_of,
     holding_of,
     in_bundle,
@@ -64,6 +65,8 @@ def default_assignments(
     company = company_of(rules, rules.default_role, identity.company)
     if facts is None or (facts.assigned == "company" and not company):
         return []
+    if not rules.may_hold_in(company, identity.company):
+        return []
     return [
         AssignmentRecord(
             identity=identity.id,
@@ -110,6 +113,8 @@ class HeldRoles:
         A role by hand lifts the default role that stands alone also where that was assigned, which is how somebody is
         suspended; a role from a group does not. Raises DirectoryError: ALREADY_EXISTS, PRECONDITION or LIMIT.
         """
+        rules = self._view.rules
+        check_home(rules, record.identity, self._identity.company, holding_of(record), "assignment.company")
         self._check_twice(record)
         if record.source == HAND:
             self._lift_default(record)
@@ -120,7 +125,6 @@ class HeldRoles:
                 "remove those that are over",
                 details={"limit": str(MOST_ASSIGNMENTS)},
             )
-        rules = self._view.rules
         warnings = check_added(rules, record.identity, self._holdings(), holding_of(record))
         self._check_own_rules(record)
         return self._write(record), warnings

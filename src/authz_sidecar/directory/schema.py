@@ -26,14 +26,17 @@ from sqlalchemy import Text as PlainText
 Text = PlainText().with_variant(PlainText(collation="C"), "postgresql")
 
 # One name for each constraint on both databases, so that a migration can name it.
-METADATA = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
+_NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+METADATA = MetaData(naming_convention=_NAMES)
+"""What a directory holds: all of it is in a backup, and a restore replaces all of it."""
+
+OWN_METADATA = MetaData(naming_convention=_NAMES)
+"""What belongs to one store alone, and is in no backup of it."""
 
 
 def _identity(name: str = "identity", *, index: bool = True) -> Column[str]:
@@ -243,4 +246,13 @@ IDEMPOTENCY = Table(
     Column("at", Double, nullable=False, index=True),
 )
 
-__all__ = ["METADATA"]
+# One row: the secret, of 32 bytes, that seals the page tokens of lists. All who serve the store read it here, so that a
+# token of one sidecar is good at another; it is nowhere else.
+PAGE_SECRET = Table(
+    "page_secret",
+    OWN_METADATA,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("secret", LargeBinary, nullable=False),
+)
+
+__all__ = ["METADATA", "OWN_METADATA"]

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import insert, select, update
+from sqlalchemy import select, update
 
 from authz_sidecar.bundle.wording import listed, quote, suggest
 from authz_sidecar.directory.change import Change
@@ -15,14 +15,12 @@ from authz_sidecar.directory.field_checks import (
     check_justification,
     check_object,
 )
-from authz_sidecar.directory.operation import Changed, Operations, check_expected, check_filters, invalid, read_page
-from authz_sidecar.directory.own_rules import check_justified, check_not_alone, check_room
+from authz_sidecar.directory.operation import Changed, check_expected, invalid
+from authz_sidecar.directory.own_rules import OwnRuleOperations, check_justified, note
 from authz_sidecar.directory.policy import PolicyView
-from authz_sidecar.directory.records import Actor, IdentityRecord, Page, ShareRecord, new_id
+from authz_sidecar.directory.records import Actor, IdentityRecord, Page, ShareRecord
 from authz_sidecar.directory.rows import (
-    audited,
     columns,
-    delete_row,
     find_identity,
     find_share,
     share_record,
@@ -35,7 +33,7 @@ IMPERSONATE = "impersonate"
 CHANGEABLE = ("actions", "expires_at", "impersonation")
 
 
-class ShareOperations(Operations):
+class ShareOperations(OwnRuleOperations):
     """What can be done with shares."""
 
     def create_share(
@@ -52,33 +50,11 @@ class ShareOperations(Operations):
         _check(view, record)
         check_justified(view.rules, record.object_type, record.justification, "share.justification")
 
-        def work(change: Change) -> ShareRecord:
-            _check_impersonation(find_identity(change.connection, record.identity), record)
-            check_expiry(record.expires_at, change.now, "share.expire_time")
+        def check(change: Change, identity: IdentityRecord) -> None:
+            _check_impersonation(identity, record)
             _check_twice(change, record)
-            check_room(change, SHARES, record.identity, "shares")
-            check_not_alone(change, view, record.identity, "shares", record.expires_at)
-            made = msgspec.structs.replace(
-                record,
-                id=new_id(change.now),
-                created_by=change.actor.id,
-                created_at=change.now,
-                revision=change.revision,
-            )
-            change.connection.execute(insert(SHARES), columns(made))
-            _note(change, view, "share.create", None, made)
-            return made
 
-        made, revision, _ = self.perform_once(
-            actor,
-            "share.create",
-            columns(record),
-            ShareRecord,
-            work,
-            idempotency_key=idempotency_key,
-            dry_run=dry_run,
-        )
-        return Changed(made, revision)
+        return self._create(actor, view, SHARES, record, idempotency_key, dry_run, check)
 
     def get_share(self, id: str) -> ShareRecord:
         """The share with that id. Raises DirectoryError(NOT_FOUND)."""
@@ -95,20 +71,7 @@ class ShareOperations(Operations):
         page_token: str = "",
     ) -> Page:
         """A page of shares in the order of their ids, which is that of their making; those that are over too."""
-        check_filters(identity=identity, company=company, companies=companies)
-        table = SHARES.c
-        query = select(SHARES)
-        if identity:
-            query = query.where(table.identity == identity)
-        if company is not None:
-            query = query.where(table.company == company)
-        if companies is not None:
-            query = query.where(table.company.in_(sorted(companies)))
-        asked = [identity, company, None if companies is None else sorted(companies)]
-        with self.reading() as connection:
-            return read_page(
-                connection, query, table.id, share_record, asked=asked, page_size=page_size, page_token=page_token
-            )
+        return self._list(SHARES, share_record, identity, company, companies, page_size, page_token)
 
     def update_share(
         self,
@@ -144,7 +107,7 @@ class ShareOperations(Operations):
                 check_expiry(after.expires_at, change.now, "share.expire_time")
             after = msgspec.structs.replace(after, revision=change.revision)
             change.connection.execute(update(SHARES).where(SHARES.c.id == id), columns(after))
-            _note(change, view, "share.update", before, after, justification)
+            note(change, view, SHARES, before, after, justification)
             return after
 
         made, revision = self.perform(actor, work, dry_run=dry_run)
@@ -160,17 +123,7 @@ class ShareOperations(Operations):
         dry_run: bool = False,
     ) -> Changed:
         """End a share. Raises DirectoryError: NOT_FOUND, CONFLICT, INVALID, UNAVAILABLE."""
-        check_justification(justification)
-        view = self.policy()
-
-        def work(change: Change) -> None:
-            record = find_share(change.connection, id)
-            check_expected("share", id, record.revision, expect)
-            delete_row(change, SHARES, id)
-            _note(change, view, "share.delete", record, None, justification)
-
-        _, revision = self.perform(actor, work, dry_run=dry_run)
-        return Changed(None, revision)
+        return self._delete(actor, SHARES, find_share, id, expect, justification, dry_run)
 
 
 def _check(view: PolicyView, record: ShareRecord) -> None:
@@ -225,28 +178,3 @@ def _check_changes(changes: Mapping[str, Any]) -> None:
             )
         if name == "impersonation" and not isinstance(value, bool):
             raise invalid("share.impersonation", "`impersonation` is on or off", "give `true` or `false`")
-
-
-def _note(
-    change: Change,
-    view: PolicyView,
-    action: str,
-    before: ShareRecord | None,
-    after: ShareRecord | None,
-    justification: str = "",
-) -> None:
-    record = after or before
-    if record is None:
-        raise AssertionError("neither made nor removed")
-    change.touch("identity", record.identity)
-    change.audit(
-        action,
-        subject=record.identity,
-        company=record.company,
-        object_type="sidecar.share",
-        object_id=record.id,
-        before=None if before is None else audited(before),
-        after=None if after is None else audited(after),
-        justification=justification or (after.justification if after and before is None else ""),
-        policy_version=view.policy_version,
-    )

@@ -202,6 +202,7 @@ class SignInAdministration(TokenAdministration):
     def _meet(self, actor: Actor, found: "JwtIdentity") -> None:
         """Make the identity that a JWT speaks of, where it is to be made, and bring its roles by groups up to date."""
         from authz_sidecar.directory.administration import IdentityAdministration
+        from authz_sidecar.directory.assignments import roles_by_groups
         from authz_sidecar.directory.jwt_identity import group_roles
 
         identities = IdentityAdministration(self.store, self.policy, self.clock, self.after)
@@ -213,15 +214,19 @@ class SignInAdministration(TokenAdministration):
             made = IdentityRecord(id=found.id, kind=found.kind, company=found.company or "")
             if not _is_of(made, found):
                 return
+            rules = self.policy().rules
+            permitted = frozenset(group_roles(found, rules, made.company))
+            by_groups = roles_by_groups(rules, made, found.groups, lambda *role: role in permitted)
             try:
-                known = identities.create_identity(actor, made).record
+                known = identities.create_identity(actor, made, by_groups=by_groups).record
             except DirectoryError as error:
                 # Made meanwhile, by a sign-in beside this one.
                 if error.fault is not Fault.ALREADY_EXISTS:
                     raise
         elif not _is_of(known, found) or not known.active:
             return
-        permitted = frozenset(group_roles(found, self.policy().rules))
+        home = (found.company or "") if known is None else known.company
+        permitted = frozenset(group_roles(found, self.policy().rules, home))
         identities.apply_groups(
             actor, found.id, found.groups, permitted=lambda role, company: (role, company) in permitted
         )

@@ -8,7 +8,8 @@ import os
 import sqlite3
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote as quote_path
@@ -19,7 +20,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool
 
 from authz_sidecar.directory.errors import DirectoryError, Fault
-from authz_sidecar.directory.faults import corrupt, told
+from authz_sidecar.directory.faults import corrupt, told, told_by_driver
 
 # "azsd": stands in the header of every file that is a directory.
 APPLICATION_ID = 0x617A7364
@@ -80,18 +81,17 @@ def write_json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def make_file(path: Path, shown: str, fill: Callable[[Engine], None]) -> None:
-    """Make the file at `path`, which `fill` gives its tables. Where another process makes it first, that one stays.
+def make_file(path: Path, shown: str, fill: Callable[[Engine], object]) -> bool:
+    """Make the file at `path`, which `fill` gives its tables. Where another process makes it first, that one stays:
+    whether it was made here.
 
     Raises DirectoryError(UNAVAILABLE) where it cannot be made, CORRUPT where the log of a lost file is left.
     """
     # SQLite would play the log of the lost file into the new one.
     if Path(f"{path}-wal").exists():
         raise corrupt(shown, "the file is missing, but its log `-wal` is there", "restore both, or remove the log")
-    made = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     try:
-        os.close(os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _MODE))
-        with told(shown):
+        with beside(path) as made, told(shown):
             connection = sqlite3.connect(made, isolation_level=None)
             try:
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -104,18 +104,29 @@ def make_file(path: Path, shown: str, fill: Callable[[Engine], None]) -> None:
             finally:
                 # The last connection moves the log into the file.
                 engine.dispose()
-        _sync(made)
-        try:
-            os.link(made, path)
-        except FileExistsError:
-            return
-        _sync(path.parent)
+    except FileExistsError:
+        return False
     except OSError as error:
         raise DirectoryError(
             Fault.UNAVAILABLE,
             f"the store `{shown}` cannot be made: {(error.strerror or 'the system refuses it').lower()}",
             "name a file in a directory that this user may write",
         ) from error
+    return True
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """A new file beside `path`, for its owner alone. It is put there, durable and whole, when the block ends well, and
+    is removed otherwise. It replaces nothing: raises FileExistsError where something is there, and OSError."""
+    made = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    try:
+        os.close(os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _MODE))
+        yield made
+        _sync(made)
+        # Unlike a rename, a link replaces nothing.
+        os.link(made, path)
+        _sync(path.parent)
     finally:
         for left in (made, Path(f"{made}-wal"), Path(f"{made}-shm"), Path(f"{made}-journal")):
             left.unlink(missing_ok=True)
@@ -166,8 +177,9 @@ def check_header(path: Path, shown: str) -> None:
 def check_content(engine: Engine, shown: str) -> None:
     """Read the whole file and refuse it where anything is damaged. Raises DirectoryError(CORRUPT)."""
     with told(shown), engine.connect() as connection:
-        if connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() != "wal":
-            connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+        # A backup has no log. It is given one outside of a transaction, which the first statement would begin.
+        with told_by_driver(shown):
+            connection.connection.cursor().execute("PRAGMA journal_mode = WAL")
         found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
     if found != "ok":
         raise corrupt(shown, "the file is damaged")

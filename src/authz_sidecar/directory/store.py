@@ -5,18 +5,19 @@ one that was not leaves nothing behind; readers see whole revisions. Every wait 
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, select
 
 from authz_sidecar.directory import migration, postgresql, sqlite_file
 from authz_sidecar.directory.change import Change, State, read_state
 from authz_sidecar.directory.errors import DirectoryError, Fault
-from authz_sidecar.directory.faults import told
+from authz_sidecar.directory.faults import corrupt, told
 from authz_sidecar.directory.place import POSTGRESQL, SQLITE, Place, parse_place
 from authz_sidecar.directory.records import Actor
+from authz_sidecar.directory.schema import PAGE_SECRET
 
 __all__ = ["Change", "State", "Store"]
 
@@ -68,6 +69,38 @@ class Store:
             engine.dispose()
             raise
 
+    @classmethod
+    def make(cls, url: str, actor: Actor, now: float, fill: Callable[[Change], None]) -> bool:
+        """Make the store at `url`, with what `fill` puts into it as one change by `actor` at `now`. Until that is done
+        there is no store, for nobody. Whether it was made: not where there is one, which is left as it is.
+
+        Raises what `open` and `fill` raise, and DirectoryError(ALREADY_EXISTS) where another process makes a file there
+        meanwhile. What was begun is then undone.
+        """
+        place = parse_place(url)
+        path, shown = place.path, place.shown
+
+        def first(connection: Connection) -> None:
+            change = Change(connection, shown, actor, now)
+            fill(change)
+            change.finish()
+
+        if path is None:
+            engine = postgresql.open_engine(place)
+            try:
+                return migration.bring_forward(engine, shown, first)
+            finally:
+                engine.dispose()
+        if path.is_symlink() or path.exists():
+            return False
+        if not sqlite_file.make_file(path, shown, lambda engine: migration.bring_forward(engine, shown, first)):
+            raise DirectoryError(
+                Fault.ALREADY_EXISTS,
+                f"the store `{shown}` was made by another process meanwhile",
+                "name a store that does not exist, and start nothing on it until it does",
+            )
+        return True
+
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection that reads one snapshot: whole revisions, whatever is changed meanwhile. It writes nothing."""
@@ -82,6 +115,14 @@ class Store:
         """Where the directory stands."""
         with self.read() as connection:
             return read_state(connection, self.shown)
+
+    def page_secret(self) -> bytes:
+        """What seals the page tokens of its lists: every sidecar of the store has it from here, and nobody else."""
+        with self.read() as connection:
+            found = connection.execute(select(PAGE_SECRET.c.secret)).scalars().all()
+        if len(found) != 1:
+            raise corrupt(self.shown, "it has not one secret for page tokens")
+        return bytes(found[0])
 
     @contextmanager
     def change(self, actor: Actor, now: float) -> Iterator[Change]:

@@ -7,7 +7,7 @@ wire format and does no I/O.
 from authz_sidecar.engine.asking import Asker, Identities
 from authz_sidecar.engine.counts import Counts
 from authz_sidecar.engine.engine import Answer, Engine, FilterAnswer, Observer, ServedPolicy, UnwitnessedError, Witness
-from authz_sidecar.engine.status import DirectoryStatus, PolicyStatus, Refusal
+from authz_sidecar.engine.status import DirectoryStatus, IssuerStatus, PolicyStatus, Refusal
 
 __all__ = [
     "Answer",
@@ -17,6 +17,7 @@ __all__ = [
     "Engine",
     "FilterAnswer",
     "Identities",
+    "IssuerStatus",
     "Observer",
     "PolicyStatus",
     "Refusal",

@@ -22,6 +22,8 @@ class Asker(msgspec.Struct, frozen=True, gc=False):
     where a credential stands for nobody. `credential` names the credential without its secret. With `actor` a service
     account acts for the subject: `actor_identity` is what is known of it. `denied` is why the answer is a deny whatever
     else is asked. `named` says that the request named the subject by a credential, or as somebody to act for.
+    `administers` says that the sidecar asks, for a call of its administration: what such a call changes is in the audit
+    by itself.
     """
 
     subject: str
@@ -32,6 +34,7 @@ class Asker(msgspec.Struct, frozen=True, gc=False):
     credential: str = ""
     actor: str = ""
     actor_identity: Identity | None = None
+    administers: bool = False
 
 
 class Identities:

@@ -84,7 +84,9 @@ class Counts(msgspec.Struct):
     `decisions[reason]` are answers by reason; `refused[limit]` calls refused at a limit; `in_flight` is the number of
     accepted calls that have not ended. `logged` and `log_dropped` are decisions that were written to the decision log,
     and that should have been; `authentications[outcome]` are credentials by what they were found to be, and
-    `directory_lag` is how long changes of the directory took to get here. `shadow` are decisions of the candidate by
+    `directory_lag` is how long changes of the directory took to get here. `key_looks[issuer][outcome]` are looks at the
+    keys of identity providers, which the operator names; `audit_left_out` are decisions that could never be
+    written to the audit. `shadow` are decisions of the candidate by
     how they compare, and `shadow_dropped` those that it had no time for.
     """
 
@@ -97,6 +99,8 @@ class Counts(msgspec.Struct):
     log_dropped: int = 0
     authentications: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(AUTHENTICATIONS, 0))
     directory_lag: Histogram = msgspec.field(default_factory=lambda: Histogram.of(LAG_SECONDS))
+    key_looks: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)
+    audit_left_out: int = 0
     shadow: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(SHADOW_OUTCOMES, 0))
     shadow_dropped: int = 0
 
@@ -122,6 +126,11 @@ class Counts(msgspec.Struct):
         for outcome, number in other.authentications.items():
             self.authentications[outcome] = self.authentications.get(outcome, 0) + number
         self.directory_lag.add(other.directory_lag)
+        for issuer, looks in other.key_looks.items():
+            mine = self.key_looks.setdefault(issuer, {})
+            for outcome, number in looks.items():
+                mine[outcome] = mine.get(outcome, 0) + number
+        self.audit_left_out += other.audit_left_out
         for outcome, number in other.shadow.items():
             self.shadow[outcome] = self.shadow.get(outcome, 0) + number
         self.shadow_dropped += other.shadow_dropped

@@ -12,6 +12,7 @@ from authz_sidecar.engine.asking import Asker, decide_as, explain_as, filter_as
 from authz_sidecar.engine.counts import Counts
 from authz_sidecar.values import Decision, Explanation, Reason, Request
 from authz_sidecar.values.filter import FilterKind, FilterRequest, ObjectFilter, no_objects
+from authz_sidecar.values.identity import IdentityKind
 from authz_sidecar.values.lineage import Lineage
 
 # Without a directory of identities; its revisions count from 1.
@@ -25,13 +26,14 @@ class Lease:
 
 
 class ServedPolicy(msgspec.Struct, frozen=True, gc=False):
-    """A policy that answers: the decider (None: no policy has been loaded), the version that its answers name, and the
-    commits that it contains."""
+    """A policy that answers: the decider (None: no policy has been loaded), the version that its answers name, the
+    commits that it contains, and the kinds of identity whose decisions it wants audited."""
 
     decider: Decider | None
     policy_version: str
     lease: Lease
     lineage: Lineage = Lineage()
+    audited: tuple[IdentityKind, ...] = ()
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
@@ -58,15 +60,15 @@ class FilterAnswer(msgspec.Struct, frozen=True):
 # Called with what was asked (`check`, `explain` or `filter`), the request and its answer, the policy, and the caller's
 # id of the call ("" for none). It raises nothing and returns at once.
 Observer = Callable[[str, Request, Answer, ServedPolicy, str], None]
-# Called with a request that one identity makes for another, before its answer is given: whether it is in the audit. It
-# raises nothing and returns at once.
+# Called with a request whose decision belongs in the audit, before its answer is given: whether it is there. It raises
+# nothing and returns at once.
 Witness = Callable[[str, Request, Answer, str], bool]
 
 _NO_POLICY = Decision(False, Reason.NO_POLICY)
 
 
 class UnwitnessedError(Exception):
-    """What one identity does for another cannot be audited now, and so is not answered."""
+    """A decision that belongs in the audit cannot be audited now, and so is not told."""
 
 
 class Engine:
@@ -74,7 +76,8 @@ class Engine:
 
     An answer comes wholly from the policy before a `load` or wholly from the one after. Nothing here catches an error
     of a decider: whoever asked must refuse, never allow. `observer` is told every answer to a valid request, and
-    `witness` first those to what one identity asks for another.
+    `witness` first those that belong in the audit: to what one identity asks for another, and what identities ask
+    for themselves whose kind the policy wants audited.
     """
 
     def __init__(self, observer: Observer | None = None, witness: Witness | None = None) -> None:
@@ -93,7 +96,8 @@ class Engine:
 
     def load(self, snapshot: Snapshot, policy_version: str, lineage: Lineage = Lineage()) -> ServedPolicy:  # noqa: B008
         """Make `snapshot` current, in one assignment once everything it needs is built, and return what it replaces."""
-        policy = ServedPolicy(Decider(snapshot), policy_version, Lease(), lineage)
+        audited = snapshot.directory_rules.audited
+        policy = ServedPolicy(Decider(snapshot), policy_version, Lease(), lineage, audited)
         # INVARIANT: only here and in `rename` is `_policy` written after construction, so that no request sees half
         # a policy.
         replaced, self._policy = self._policy, policy
@@ -101,7 +105,7 @@ class Engine:
 
     def rename(self, policy_version: str, lineage: Lineage = Lineage()) -> None:  # noqa: B008 - it is frozen
         """Name the current policy by another version: a commit that changed nothing in it."""
-        self._policy = ServedPolicy(self._policy.decider, policy_version, self._policy.lease, lineage)
+        self._policy = msgspec.structs.replace(self._policy, policy_version=policy_version, lineage=lineage)
 
     def check(
         self, request: Request, policy: ServedPolicy | None = None, call_id: str = "", asker: Asker | None = None
@@ -171,7 +175,7 @@ class Engine:
         # As a decision: whether any object may pass.
         passes = Decision(found.kind is not FilterKind.NONE, found.reason)
         told = Answer(passes, answer.policy_version, revision, answer.decision_id, asker)
-        if asker is not None and asker.actor:
+        if asker is not None and (asker.actor or (policy.audited and _is_audited(asker, policy))):
             self._be_witnessed("filter", asked.request, told, call_id)
         if self._observer is not None:
             self._observer("filter", asked.request, told, policy, call_id)
@@ -193,7 +197,7 @@ class Engine:
         answer = Answer(
             decision, policy.policy_version, asker.revision, f"{self._prefix}{next(self._numbers):x}", asker
         )
-        if asker.actor:
+        if asker.actor or (policy.audited and _is_audited(asker, policy)):
             self._be_witnessed(kind, request, answer, call_id)
         self._decisions[decision.reason] += 1
         if self._observer is not None:
@@ -206,3 +210,9 @@ class Engine:
 
     def _next_id(self) -> str:
         return f"{self._prefix}{next(self._numbers):x}"
+
+
+def _is_audited(asker: Asker, policy: ServedPolicy) -> bool:
+    """Whether the policy wants what is asked for somebody, by nobody else, in the audit."""
+    identity = asker.identity
+    return identity is not None and identity.kind in policy.audited and not asker.administers

@@ -86,12 +86,23 @@ class PolicyStatus(msgspec.Struct):
         return f"{serving}, refused {refused} because {self.refused.why}"
 
 
+class IssuerStatus(msgspec.Struct, frozen=True):
+    """The keys of one identity provider: how many there are, and for how many seconds they have not been seen."""
+
+    issuer: str
+    keys: int
+    staleness: float
+
+
 class DirectoryStatus(msgspec.Struct):
     """The directory of identities that decisions know: of one process, or of the one that lags most.
 
     `staleness` is for how many seconds its store has not been seen, past `max_staleness` of which the sidecar is not
     ready (0: it stays so); `problem` is why the newest look failed ("" if it did not). `identities` and `credentials`
-    are how many are held, `waiting` records that are still to be written to the audit.
+    are how many are held, `waiting` records that are still to be written to the audit, and `audit_failing` says that
+    the last attempt to write some failed. `checkpoint_age` is how many seconds ago the audit was last signed for (None:
+    never, or by nobody here), `checkpoint_failing` that it could not be since, and `issuers` has the keys of identity
+    providers.
     """
 
     revision: int = 0
@@ -101,6 +112,10 @@ class DirectoryStatus(msgspec.Struct):
     identities: int = 0
     credentials: int = 0
     waiting: int = 0
+    audit_failing: bool = False
+    checkpoint_age: float | None = None
+    checkpoint_failing: bool = False
+    issuers: tuple[IssuerStatus, ...] = ()
 
     @property
     def is_stale(self) -> bool:
@@ -117,7 +132,24 @@ class DirectoryStatus(msgspec.Struct):
             max(self.identities, other.identities),
             max(self.credentials, other.credentials),
             self.waiting + other.waiting,
+            self.audit_failing or other.audit_failing,
+            # One of them signs.
+            self.checkpoint_age if other.checkpoint_age is None else other.checkpoint_age + seconds,
+            self.checkpoint_failing or other.checkpoint_failing,
+            _worst_keys(self.issuers, other.issuers, seconds),
         )
+
+
+def _worst_keys(
+    ours: tuple[IssuerStatus, ...], theirs: tuple[IssuerStatus, ...], seconds: float
+) -> tuple[IssuerStatus, ...]:
+    """The keys of each provider where there are fewest, and where they have not been seen for longest."""
+    found = {one.issuer: one for one in ours}
+    for other in theirs:
+        mine = found.get(other.issuer, other)
+        staleness = max(mine.staleness, other.staleness + seconds)
+        found[other.issuer] = IssuerStatus(other.issuer, min(mine.keys, other.keys), staleness)
+    return tuple(found.values())
 
 
 # Says what is known of the policies of the sidecar as a whole.

@@ -8,7 +8,10 @@ from authz_sidecar.review.rules import RULES
 from authz_sidecar.values import CODES, Severity
 from authz_sidecar.values.codes import RETIRED
 
-WARNINGS_OF_LOADING = frozenset({"invisible-character", "role-primary", "rule-quotes"})
+WARNINGS_OF_DIRECTORIES = frozenset({"misplaced-role"})
+"""What a bundle is warned of only where it is seen beside a directory."""
+
+WARNINGS_OF_LOADING = frozenset({"invisible-character", "role-primary", "rule-quotes"}) | WARNINGS_OF_DIRECTORIES
 """What a bundle that loads is warned of; chosen and silenced as the rules are."""
 
 # INVARIANT never-silenced: no choice, comment or baseline takes these away.

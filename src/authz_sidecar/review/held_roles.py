@@ -4,12 +4,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
+from authz_sidecar.bundle.bundle import Bundle
+from authz_sidecar.bundle.directory_rules import ROLES
 from authz_sidecar.bundle.wording import counted, listed, quote
 from authz_sidecar.values import Diagnostic, Severity, Span
 from authz_sidecar.values.directory_rules import DirectoryRules
 
 CODE = "orphaned-role"
 PRIMARY = "role-primary"
+MISPLACED = "misplaced-role"
 MOST_ROLES = 3
 
 
@@ -28,6 +31,14 @@ class HeldRole(msgspec.Struct, frozen=True):
         where = "on the platform" if self.place == "platform" else "in companies"
         hold = "holds" if self.count == 1 else "hold"
         return f"{counted(self.count, 'identity', 'identities')} {hold} it {where}: {_names(self)}"
+
+
+class AssignedRole(msgspec.Struct, frozen=True):
+    """A role that a bundle assigns to `identity` in `company` ("" on the platform)."""
+
+    identity: str
+    role: str
+    company: str
 
 
 class RolesTogether(msgspec.Struct, frozen=True):
@@ -57,6 +68,46 @@ def primary_findings(found: Iterable[RolesTogether], spans: Mapping[str, Span]) 
         )
         for together in found
     ]
+
+
+def bundle_assignments(bundle: Bundle) -> Iterator[AssignedRole]:
+    """The roles that a bundle assigns; the links between roles of a plain Casbin bundle are among them."""
+    if bundle.form == "yaml":
+        for entry in bundle.assignments:
+            for role in entry.roles:
+                yield AssignedRole(entry.subject, role, entry.company)
+    elif (definition := bundle.model.roles.get(ROLES)) is not None and definition.has_domain:
+        for row in zip(*bundle.tables[ROLES].columns[:3], strict=True):
+            yield AssignedRole(*row)
+
+
+def misplaced_findings(found: Iterable[HeldRole], bundle: Bundle) -> list[Diagnostic]:
+    """What lint tells of roles that identities hold where they do not belong, at the place of each role, where the
+    bundle asks for `own_company_only`."""
+    setting = bundle.manifest.identities.key_span("own_company_only")
+    return [
+        Diagnostic(
+            bundle.roles[one.role].span if one.role in bundle.roles else setting,
+            MISPLACED,
+            _misplaced(one),
+            "take it away from them: what is held already is not taken away by itself",
+            Severity.WARNING,
+        )
+        for one in found
+    ]
+
+
+def misplaced_notes(found: Sequence[HeldRole]) -> list[str]:
+    """The same as sentences, for the comparison of a bundle that asks for it with another."""
+    more = f"{counted(len(found) - MOST_ROLES, 'more role')} held where holders do not belong"
+    return [*map(_misplaced, found[:MOST_ROLES]), *([more] if len(found) > MOST_ROLES else [])]
+
+
+def _misplaced(one: HeldRole) -> str:
+    return (
+        f"the role {quote(one.role)} is held where its holders do not belong, against `identities.own_company_only`:"
+        f" {one.sentence}"
+    )
 
 
 def places_of(rules: DirectoryRules) -> dict[str, str]:

@@ -11,7 +11,7 @@ from authz_sidecar.bundle.findings import MAX_SHOWN, Findings
 from authz_sidecar.bundle.ignores import read_ignores
 from authz_sidecar.compile.snapshot import Snapshot
 from authz_sidecar.review.baseline import Baseline, Contexts
-from authz_sidecar.review.choice import NEVER_SILENCED, WARNINGS_OF_LOADING, Choice
+from authz_sidecar.review.choice import NEVER_SILENCED, WARNINGS_OF_DIRECTORIES, WARNINGS_OF_LOADING, Choice
 from authz_sidecar.review.held_roles import HeldRole, orphan_findings
 from authz_sidecar.review.ignores import Ignores
 from authz_sidecar.review.material import Material
@@ -71,7 +71,9 @@ def lint_bundle(
         rules = sorted(RULES, key=lambda rule: rule is unused_ignore.RULE)
         chosen = [(rule, severity) for rule in rules if (severity := judge.severity(rule)) is not None]
         judge.ignores.ran.update(rule.code for rule, _ in chosen)
-        judge.ignores.ran.update(judge.chosen_warnings())
+        warned = judge.chosen_warnings()
+        # Without a directory nobody knows whether a comment on one is of use.
+        judge.ignores.ran.update(code for code in warned if held is not None or code not in WARNINGS_OF_DIRECTORIES)
         material = Material(
             bundle, snapshot, judge.ignores, None if held is None else frozenset(one.role for one in held)
         )

@@ -6,7 +6,7 @@ decisions that were made a limited number, of the rest numbers.
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -17,6 +17,9 @@ from authz_sidecar.model.semantics import children
 from authz_sidecar.values import Decision, Reason, Request, build_request
 from authz_sidecar.values.logged_decision import ATTRIBUTES, LoggedDecision, Masked
 from authz_sidecar.values.request import EMPTY, SOURCES
+
+if TYPE_CHECKING:
+    from authz_sidecar.review.identified_requests import IdentifiedRequests
 
 # The lines of the requests whose decisions are kept may have so many bytes altogether, with what each costs besides.
 MAX_KEPT_BYTES = 64 * 1024 * 1024
@@ -33,6 +36,23 @@ _decode = msgspec.json.Decoder(LoggedDecision).decode
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 
+class DirectoryFacts(msgspec.Struct):
+    """What became of lines that rest on a directory of identities, where there is one to decide them by.
+
+    `revision` is the newest that was read of it. `decisions` were decided again, as those of LogFacts, of which they
+    are a part. `changed` came out otherwise than the policy that made them would decide now, so that the directory has
+    changed since; `changed_differently` of them the two policies decide differently as it is now. `left_out` are
+    others by why, and `unknown` the versions of policies that are not to be had, with their lines.
+    """
+
+    revision: int = 0
+    decisions: int = 0
+    changed: int = 0
+    changed_differently: int = 0
+    left_out: dict[str, int] = msgspec.field(default_factory=dict)
+    unknown: dict[str, int] = msgspec.field(default_factory=dict)
+
+
 class LogFacts(msgspec.Struct):
     """What there is in a log.
 
@@ -40,9 +60,10 @@ class LogFacts(msgspec.Struct):
     the request that the decision needs, `filters` are questions about lists, `invalid` lines are none of ours, `torn`
     last lines were not written to their end, `unserved` ones were denied since there was no policy yet, which no other
     would have changed, `outside` ones are older than asked for, and `by_directory` ones were decided by what a
-    directory of identities said, which is not in a log. `dropped` decisions the log itself knows to be missing. `first`
-    and `last` are the earliest and latest times among the lines ("": there are none), `days` the dates, `versions` how
-    many decisions which policy made, and `least_sample` is the smallest share that was logged.
+    directory of identities said, which is not in a log; with one to ask, `directory` says what became of them.
+    `dropped` decisions the log itself knows to be missing. `first` and `last` are the earliest and latest times among
+    the lines ("": there are none), `days` the dates, `versions` how many decisions which policy made, and
+    `least_sample` is the smallest share that was logged.
     """
 
     decisions: int = 0
@@ -55,6 +76,7 @@ class LogFacts(msgspec.Struct):
     unserved: int = 0
     outside: int = 0
     by_directory: int = 0
+    directory: DirectoryFacts | None = None
     first: str = ""
     last: str = ""
     days: set[str] = msgspec.field(default_factory=set)
@@ -70,18 +92,28 @@ class Replayed(NamedTuple):
     decision: Decision
 
 
+class Line(NamedTuple):
+    """A line that was read, its time in seconds since 1970-01-01 UTC, and its length in bytes."""
+
+    logged: LoggedDecision
+    seconds: float
+    size: int
+
+
 class LogReader:
     """Decides the requests of a log's lines anew; `facts` counts.
 
     Lines before `since` (RFC 3339 with microseconds in UTC, "" for none) are counted as `outside` and not decided.
+    Those that rest on a directory are decided by `identified`; without it they are counted alone.
     """
 
-    def __init__(self, decider: Decider, since: str = "") -> None:
-        self.facts = LogFacts()
+    def __init__(self, decider: Decider, since: str = "", identified: "IdentifiedRequests | None" = None) -> None:
+        self.facts = LogFacts(directory=None if identified is None else identified.facts)
         self._decide = decider.decide
         self._since = since
+        self._identified = identified
         self._timed = depends_on_time(decider.snapshot)
-        self._reads_context = any(map(_reads_whole_context, _conditions(decider.snapshot)))
+        self._reads_context = reads_whole_context(decider.snapshot)
         self._reads_asker = any(map(_reads_asker, _conditions(decider.snapshot)))
         self._kept: dict[tuple[object, ...], tuple[Request, Decision] | None] = {}
         self._bytes = 0
@@ -93,6 +125,7 @@ class LogReader:
         facts, since, timed, kept, seconds_at = self.facts, self._since, self._timed, self._kept, self._seconds_at
         first, last, versions, least = facts.first, facts.last, facts.versions, facts.least_sample
         decided = 0
+        identified: list[Line] = []
         for number, line in enumerate(lines, 1):
             try:
                 logged = _decode(line)
@@ -127,7 +160,7 @@ class LogReader:
             if logged.reason == _NO_POLICY:
                 facts.unserved += 1
                 continue
-            if logged.directory_revision:
+            if logged.directory_revision and self._identified is None:
                 facts.by_directory += 1
                 continue
             if not first or time < first:
@@ -137,6 +170,9 @@ class LogReader:
             version = logged.policy_version
             if version in versions or len(versions) < MAX_VERSIONS:
                 versions[version] = versions.get(version, 0) + 1
+            if logged.directory_revision:
+                identified.append(Line(logged, seconds + int(micros) / 1e6, len(line)))
+                continue
             thing = logged.object
             if timed:
                 seconds += int(micros) / 1e6
@@ -170,6 +206,8 @@ class LogReader:
                 facts.invalid += 1
         facts.first, facts.last, facts.least_sample = first, last, least
         facts.decisions += decided
+        if identified and self._identified is not None:
+            yield from self._identified.decide(identified, facts)
 
     def _keep(self, key: tuple[object, ...], found: tuple[Request, Decision] | None, size: int) -> None:
         """Keep what a request of a line of `size` bytes came to."""
@@ -194,7 +232,7 @@ class LogReader:
         return found
 
     def _build(self, logged: LoggedDecision, seconds: float) -> tuple[Request, Decision] | None:
-        hidden = [name for name in logged.masked if name != "call_id"]
+        hidden = hidden_parts(logged)
         if not all(name.startswith(ATTRIBUTES) for name in hidden):
             return None
         if self._reads_context and any(name.startswith(Masked.CONTEXT) for name in hidden):
@@ -202,20 +240,7 @@ class LogReader:
         # A list rests on rules that no decision about its type alone comes to.
         if logged.kind == "filter" and self._reads_asker and any(name.startswith(_OF_ASKER) for name in hidden):
             return None
-        thing = logged.object
-        request, _ = build_request(
-            logged.subject,
-            logged.action,
-            type=thing.type,
-            id=thing.id,
-            company=thing.company,
-            owner=thing.owner,
-            subject_attributes=logged.subject_attributes or EMPTY,
-            object_attributes=thing.attributes or EMPTY,
-            context=logged.context or EMPTY,
-            time=seconds,
-            section=logged.section,
-        )
+        request = logged_request(logged, seconds)
         if request is None:
             return None
         decision = self._decide(request)
@@ -223,6 +248,30 @@ class LogReader:
         if hidden and decision.reason in (Reason.EVALUATION_ERROR, Reason.INVALID_REQUEST):
             return None
         return request, decision
+
+
+def hidden_parts(logged: LoggedDecision) -> list[str]:
+    """The names of the parts of its request that a line hides."""
+    return [name for name in logged.masked if name != "call_id"]
+
+
+def logged_request(logged: LoggedDecision, seconds: float) -> Request | None:
+    """The request of a line, made at `seconds` since 1970-01-01 UTC; None for what no request may be."""
+    thing = logged.object
+    request, _ = build_request(
+        logged.subject,
+        logged.action,
+        type=thing.type,
+        id=thing.id,
+        company=thing.company,
+        owner=thing.owner,
+        subject_attributes=logged.subject_attributes or EMPTY,
+        object_attributes=thing.attributes or EMPTY,
+        context=logged.context or EMPTY,
+        time=seconds,
+        section=logged.section,
+    )
+    return request
 
 
 def _is_stuffed(logged: LoggedDecision) -> bool:
@@ -235,6 +284,11 @@ def depends_on_time(snapshot: Snapshot) -> bool:
     if any(graph.conditional for graph in snapshot.graphs.values()):
         return True
     return any(map(_reads_clock, _conditions(snapshot)))
+
+
+def reads_whole_context(snapshot: Snapshot) -> bool:
+    """Whether a decision may depend on what is not in the context."""
+    return any(map(_reads_whole_context, _conditions(snapshot)))
 
 
 def _conditions(snapshot: Snapshot) -> Iterator[Expr]:

@@ -120,7 +120,7 @@ class Replay:
             if len(self._groups) >= MAX_GROUPS:
                 self._ungrouped += 1
                 return
-            is_rule, is_role = self._rule(request.section, decision.rule)
+            is_rule, is_role = rule_place(self._snapshot, request.section, decision.rule)
             group = self._groups[key] = ReplayedChange(
                 decision.allowed,
                 is_role if decision.allowed else logged.role,
@@ -146,10 +146,11 @@ class Replay:
             self._ungrouped,
         )
 
-    def _rule(self, section: str, row: int) -> tuple[str, str]:
-        """The place of a rule and whom it is for; nothing for none."""
-        if row < 0:
-            return "", ""
-        index = self._snapshot.sections[section]
-        table = self._snapshot.tables[index.section.ptype]
-        return str(table.span(row)), index.role_of(table, row)
+
+def rule_place(snapshot: Snapshot, section: str, row: int) -> tuple[str, str]:
+    """The place of a rule and whom it is for; nothing for none (-1)."""
+    if row < 0:
+        return "", ""
+    index = snapshot.sections[section]
+    table = snapshot.tables[index.section.ptype]
+    return str(table.span(row)), index.role_of(table, row)

@@ -157,6 +157,8 @@ class Answering:
             counts.logged, counts.log_dropped = self._log.written, self._log.dropped
         if self._shadow is not None:
             counts.shadow, counts.shadow_dropped = self._shadow.outcomes, self._shadow.dropped
+        if self._directory is not None:
+            self._directory.count(counts)
         return counts
 
     async def stop(self, stop_now: asyncio.Event) -> None:
@@ -209,8 +211,6 @@ class Answering:
             Guard(self.engine, directory.identities, directory.authenticator),
             directory.administration,
             directory.credentials,
-            # All sidecars of a directory know it, and no client does.
-            secret=directory.epoch,
             place=_place_of_policies(settings),
             store=url,
             status=self._policies,

@@ -4,7 +4,6 @@ A line is made at once, of bytes: what is masked never waits anywhere, and nothi
 The rest is for the writer's thread. It costs a check some microseconds (docs/benchmarks.md).
 """
 
-import datetime as dt
 import logging
 import math
 import random
@@ -19,6 +18,7 @@ from authz_sidecar.server.log_writer import LogWriter
 from authz_sidecar.server.rule_places import RulePlaces
 from authz_sidecar.server.settings import DecisionLogSettings
 from authz_sidecar.values import Reason, Request
+from authz_sidecar.values.instant import time_text
 from authz_sidecar.values.logged_decision import WHOLE, LoggedDecision, LoggedObject, Masked
 
 logger = logging.getLogger(__name__)
@@ -143,7 +143,7 @@ class Timestamps:
         micros = math.floor(seconds * 1e6)
         second, rest = divmod(micros, 1_000_000)
         if second != self._second:
-            self._text = dt.datetime.fromtimestamp(second, dt.UTC).strftime("%Y-%m-%dT%H:%M:%S")
+            self._text = time_text(second).removesuffix("Z")
             self._second = second
         return f"{self._text}.{rest:06}Z"
 

@@ -27,16 +27,17 @@ from authz_sidecar.directory.policy import PolicyView
 from authz_sidecar.directory.records import Actor
 from authz_sidecar.directory.store import Store
 from authz_sidecar.directory.use import Use
-from authz_sidecar.engine import DirectoryStatus, Engine, Identities
+from authz_sidecar.engine import Counts, DirectoryStatus, Engine, Identities, IssuerStatus
 from authz_sidecar.engine.holdings import assigned_places, assigned_roles
+from authz_sidecar.engine.status import LOOKS
 from authz_sidecar.server.settings import DirectorySettings, StartError
-from authz_sidecar.server.witness import ImpersonationWitness
+from authz_sidecar.server.witness import DecisionWitness
 from authz_sidecar.values.directory_rules import DirectoryRules
 
 if TYPE_CHECKING:
     from authz_sidecar.directory.jwt import JwtVerifier
     from authz_sidecar.directory.jwt_identity import JwtCredentials
-    from authz_sidecar.directory.key_source import KeySources
+    from authz_sidecar.directory.key_source import KeySources, KeyStatus
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +74,6 @@ class ServedDirectory:
             self._follower = Follower(store, self._copy, deliver, stopping=stopping, late=late)
             self._closing.callback(self._follower.stop)
             self._follower.load()
-            self.epoch = self._copy.epoch
         except DirectoryError as error:
             self._closing.close()
             raise StartError(f"the directory cannot be served: {error.message}", error.help or STORE_HELP) from error
@@ -82,7 +82,7 @@ class ServedDirectory:
             raise StartError("the server was stopped while it read the directory", "start it again") from error
         try:
             self._use = Use(store)
-            self._witness = ImpersonationWitness(store, time.time)
+            self._witness = DecisionWitness(store, time.time)
             self._sources, jwts, credentials = _identity_providers(settings.issuers)
             self._checkpoints = _Checkpoints(store, settings) if settings.audit_key and first else None
         except StartError:
@@ -135,7 +135,21 @@ class ServedDirectory:
             copy.identities,
             copy.credentials,
             self._witness.queue.waiting,
+            self._witness.queue.failing,
+            None if self._checkpoints is None else self._checkpoints.age(time.time()),
+            self._checkpoints is not None and self._checkpoints.failing,
+            tuple([IssuerStatus(found.issuer, found.keys, found.staleness) for found in self._keys()]),
         )
+
+    def count(self, counts: Counts) -> None:
+        """Say what has been counted here until now."""
+        counts.audit_left_out = self._witness.queue.left_out
+        counts.key_looks = {
+            found.issuer: dict(zip(LOOKS, (found.good, found.bad), strict=True)) for found in self._keys()
+        }
+
+    def _keys(self) -> "tuple[KeyStatus, ...]":
+        return () if self._sources is None else self._sources.status()
 
     def _rules(self) -> DirectoryRules:
         decider = self._engine.snapshot_state.decider
@@ -181,6 +195,16 @@ class _Checkpoints:
         self._thread = threading.Thread(target=self._run, name="audit-checkpoints", daemon=True)
         # What was told last, so that it is not told every time.
         self._problem = ""
+        self._signed_at: float | None = None
+
+    @property
+    def failing(self) -> bool:
+        """Whether the last attempt to sign, or to see what was signed, failed."""
+        return bool(self._problem)
+
+    def age(self, now: float) -> float | None:
+        """How many seconds before `now` (since 1970-01-01 UTC) the audit was last signed for; None for never."""
+        return None if self._signed_at is None else max(0.0, now - self._signed_at)
 
     def start(self) -> None:
         """Begin."""
@@ -192,13 +216,17 @@ class _Checkpoints:
         self._thread.join()
 
     def _run(self) -> None:
+        # What was signed before is looked at first.
+        self._attempt(lambda: None)
         while not self._stopping.wait(CHECKPOINT_SECONDS):
-            self._sign()
-        self._sign(force=True)
+            self._attempt(self._writer.run_once)
+        self._attempt(lambda: self._writer.run_once(force=True))
 
-    def _sign(self, *, force: bool = False) -> None:
+    def _attempt(self, work: Callable[[], object]) -> None:
         try:
-            self._writer.run_once(force=force)
+            work()
+            last = self._writer.find_last()
+            self._signed_at = None if last is None else last.time
         except (CheckpointError, DirectoryError) as error:
             problem = f"{error.message}; {error.help}"
         # It has to live on, whatever it is.

@@ -1,6 +1,5 @@
 """The log: lines on standard error, as JSON for machines or as text for people."""
 
-import datetime as dt
 import json
 import logging
 import sys
@@ -8,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from authz_sidecar.server.settings import LogSettings
+from authz_sidecar.values.instant import time_text
 
 # The attributes of every record: what is not among them is a field that somebody gave.
 _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -20,7 +20,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line of a record."""
         line: dict[str, Any] = {
-            "time": _rfc3339(record.created),
+            "time": time_text(record.created, "milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -37,7 +37,7 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line of a record; control characters in it are escaped, so that it cannot act on a terminal."""
         fields = "".join(f" {name}={_quoted(value)}" for name, value in _fields(record).items())
-        text = f"{_rfc3339(record.created)} {record.levelname} {record.getMessage()}{fields}"
+        text = f"{time_text(record.created, 'milliseconds')} {record.levelname} {record.getMessage()}{fields}"
         lines = [text, *(self.formatException(record.exc_info).split("\n") if record.exc_info else ())]
         return "\n".join(map(_escaped, lines))
 
@@ -65,8 +65,3 @@ def _quoted(value: Any) -> str:
 
 def _fields(record: logging.LogRecord) -> Mapping[str, Any]:
     return {name: value for name, value in vars(record).items() if name not in _USUAL}
-
-
-def _rfc3339(seconds: float) -> str:
-    moment = dt.datetime.fromtimestamp(seconds, dt.UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

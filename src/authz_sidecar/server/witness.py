@@ -1,4 +1,5 @@
-"""What one identity asks for another, on its way to the audit: it is written behind the answers, in order."""
+"""Decisions on their way to the audit: those on behalf of others, and those for a kind of identity that the bundle has
+audited. They are written behind the answers, in order."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,8 +14,8 @@ from authz_sidecar.engine import Answer
 from authz_sidecar.values import Request
 
 
-class Impersonation(msgspec.Struct, frozen=True, gc=False):
-    """A decision for `user` that `actor` asked for. `kind` is what was asked, as in the decision log."""
+class WitnessedDecision(msgspec.Struct, frozen=True, gc=False):
+    """A decision for `actor`, or for whom it acts on behalf of. `kind` is what was asked, as in the decision log."""
 
     time: float
     actor: Actor
@@ -29,7 +30,7 @@ class Impersonation(msgspec.Struct, frozen=True, gc=False):
     decision_id: str
 
 
-class ImpersonationWitness:
+class DecisionWitness:
     """Puts decisions into a queue, and what is queued into the audit of `store`. `calendar` gives seconds since
     1970-01-01 UTC."""
 
@@ -44,10 +45,11 @@ class ImpersonationWitness:
         if asker is None:
             return False
         decision = answer.decision
+        who, on_behalf_of = (asker.actor, asker.subject) if asker.actor else (asker.subject, "")
         return self.queue.put(
-            Impersonation(
+            WitnessedDecision(
                 request.time,
-                Actor(asker.actor, asker.subject, asker.credential, call=call_id),
+                Actor(who, on_behalf_of, asker.credential, call=call_id),
                 kind,
                 request.action,
                 request.company,
@@ -60,11 +62,12 @@ class ImpersonationWitness:
             )
         )
 
-    def _write(self, batch: Sequence[Impersonation]) -> None:
+    def _write(self, batch: Sequence[WitnessedDecision]) -> None:
         with self._store.change(Actor(SIDECAR), self._calendar()) as change:
             for one in batch:
+                what = "impersonation" if one.actor.on_behalf_of else "decision"
                 change.audit(
-                    "impersonation.allowed" if one.allowed else "impersonation.denied",
+                    f"{what}.allowed" if one.allowed else f"{what}.denied",
                     company=one.company,
                     object_type=one.object_type,
                     object_id=one.object_id,

@@ -1,5 +1,5 @@
 """The certificate that a port shows, its private key, and the authorities of its clients: read from files, verified,
-and read again when the files change.
+and read again when the files change. What a client speaks TLS with is read alike, once.
 
 Nothing here knows a server, so that the process that only watches workers can use it as well.
 """
@@ -17,6 +17,7 @@ import msgspec
 
 from authz_sidecar.sources.identity import file_identity
 from authz_sidecar.transports.x509 import Facts, read_facts
+from authz_sidecar.values.instant import time_text
 
 logger = logging.getLogger(__name__)
 
@@ -60,13 +61,32 @@ class Certificates:
         self.warnings = warnings
 
 
+class ClientTls:
+    """What a client speaks TLS with, in PEM: the authorities that it trusts, and its own certificate with its private
+    key (None: it has none). `server_name` is the name that the server's certificate must have ("": that of its
+    address). Not a Struct: the private key must not be in its `repr`."""
+
+    def __init__(self, authorities: bytes, chain: bytes | None, key: bytes | None, server_name: str = "") -> None:
+        self.authorities = authorities
+        self.chain = chain
+        self.key = key
+        self.server_name = server_name
+
+
+def read_client_tls(authorities: str, pair: TlsFiles | None, server_name: str = "") -> ClientTls:
+    """Read the authorities of a server, and the client's own certificate and key, from files; raises TlsError. Whether
+    they hold now is for the server to say."""
+    trusted = b"\n".join(_certificates_in(authorities))
+    if pair is None:
+        return ClientTls(trusted, None, None, server_name)
+    chain, key, _ = _read_pair(pair)
+    return ClientTls(trusted, b"\n".join(chain), key, server_name)
+
+
 def read_certificates(files: TlsFiles, now: dt.datetime) -> Certificates:
     """Read and verify; raises TlsError. What is only dubious at `now`, such as an expired certificate, is a warning:
     a clock that is wrong must not keep the server from starting."""
-    chain = _certificates_in(files.certificate)
-    facts = _facts(files.certificate, chain[0])
-    key = _private_key(files)
-    _verify_pair(files, facts)
+    chain, key, facts = _read_pair(files)
     warnings = _age_warnings(files.certificate, facts, now)
     if Path(files.key).stat().st_mode & stat.S_IROTH:
         warnings.append(f"every user of this machine can read the private key `{files.key}`: take that right away")
@@ -143,7 +163,7 @@ def log_warnings(certificates: Certificates) -> None:
 
 
 def _until(certificates: Certificates) -> dict[str, str]:
-    return {"expires": certificates.ends.isoformat().replace("+00:00", "Z")}
+    return {"expires": time_text(certificates.ends.timestamp())}
 
 
 def _identity(files: TlsFiles) -> object:
@@ -159,7 +179,7 @@ def _file_identity(path: str) -> tuple[int, ...]:
 
 
 def _read_file(path: str) -> bytes:
-    help = "give the path of a PEM file that the user of the server can read"
+    help = "give the path of a PEM file that this user can read"
     try:
         # Reading a pipe could wait for ever.
         if not stat.S_ISREG(Path(path).stat().st_mode):
@@ -185,6 +205,15 @@ def _certificates_in(path: str) -> list[bytes]:
     return found
 
 
+def _read_pair(files: TlsFiles) -> tuple[list[bytes], bytes, Facts]:
+    """A certificate with those behind it, its private key, and what the certificate says."""
+    chain = _certificates_in(files.certificate)
+    facts = _facts(files.certificate, chain[0])
+    key = _private_key(files)
+    _verify_pair(files, facts)
+    return chain, key, facts
+
+
 def _facts(path: str, certificate: bytes) -> Facts:
     try:
         return read_facts(ssl.PEM_cert_to_DER_cert(certificate.decode("ascii")))
@@ -203,7 +232,7 @@ def _private_key(files: TlsFiles) -> bytes:
 
 
 def _verify_pair(files: TlsFiles, facts: Facts) -> None:
-    """Raise TlsError unless the key opens, belongs to the certificate, and the server can use both."""
+    """Raise TlsError unless the key opens, belongs to the certificate, and gRPC can use both."""
 
     def refuse_password() -> str:
         # Without this OpenSSL would ask on the terminal.
@@ -231,7 +260,7 @@ def _verify_pair(files: TlsFiles, facts: Facts) -> None:
     if not facts.key_kind:
         # OpenSSL takes some keys that the gRPC library refuses without saying why.
         raise TlsError(
-            f"the key of the certificate `{files.certificate}` is of a kind that the server cannot use",
+            f"the key of the certificate `{files.certificate}` is of a kind that gRPC cannot use",
             "have a certificate issued for an RSA or a P-256 key",
         )
 

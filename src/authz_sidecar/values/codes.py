@@ -127,6 +127,7 @@ CODES: dict[str, str] = {
     "json-syntax": "a line of an identities file does not parse as JSON",
     # directories
     "orphaned-role": "identities of the directory hold a role that the bundle does not have, or not there",
+    "misplaced-role": "identities of the directory hold a role in another place than the company that they belong to",
     # gates
     "gate-violation": "the policies break a gate of `gates.yaml`, or cannot be shown to keep it",
 }

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from authz_sidecar.values.identity import IdentityKind
+
 MINUTE = 60.0
 DAY = 86_400.0
 YEAR = 365 * DAY
@@ -65,7 +67,8 @@ class TokenRules(msgspec.Struct, frozen=True):
 class KindRules(msgspec.Struct, frozen=True):
     """One kind of identity: how many a company (or the platform) may have, how long their names may be in characters,
     whether names are unique there, whether they hold roles and sign in with a password. 0 sets no bound. `denied` are
-    object types, each with the actions that none of them may ever do there."""
+    object types, each with the actions that none of them may ever do there. What is decided for them is in the audit
+    where they are `audited`."""
 
     most: int = 0
     name_length: int = 256
@@ -75,6 +78,7 @@ class KindRules(msgspec.Struct, frozen=True):
     keys: KeyRules = KeyRules()
     tokens: TokenRules = TokenRules()
     denied: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    audited: bool = False
 
 
 class DirectoryRules(msgspec.Struct, frozen=True):
@@ -82,10 +86,11 @@ class DirectoryRules(msgspec.Struct, frozen=True):
 
     `form` is the bundle's: `casbin` (roles are names of `g`, no grants, shares or flags), `basic` or `extended`;
     `domains` says whether roles are held in companies. New identities get `default_role` ("" for none) until another
-    role is granted, and again once the last is gone. With `role_required` an identity always has a role. `object_types`
-    maps each type to its actions, those of the sidecar itself included. `justified` are object types whose grants and
-    shares need a justification. `role_tokens` are the tokens of holders of a role, where they are not those of the
-    kind. `impersonated_platform_roles` are the platform roles whose holders may be impersonated.
+    role is granted, and again once the last is gone. With `role_required` an identity always has a role, and with
+    `own_company_only` it holds roles where it belongs alone. `object_types` maps each type to its actions, those of the
+    sidecar itself included. `justified` are object types whose grants and shares need a justification. `role_tokens`
+    are the tokens of holders of a role, where they are not those of the kind. `impersonated_platform_roles` are the
+    platform roles whose holders may be impersonated.
     """
 
     form: str = "casbin"
@@ -93,6 +98,7 @@ class DirectoryRules(msgspec.Struct, frozen=True):
     roles: Mapping[str, RoleFacts] = {}
     default_role: str = ""
     role_required: bool = False
+    own_company_only: bool = False
     roles_per_identity: int = 0
     companies_per_identity: int = 0
     object_types: Mapping[str, tuple[str, ...]] = {}
@@ -106,6 +112,16 @@ class DirectoryRules(msgspec.Struct, frozen=True):
     role_tokens: Mapping[str, TokenRules] = {}
     break_glass_seconds: float = 8 * 3600.0
     impersonated_platform_roles: frozenset[str] = frozenset()
+
+    def may_hold_in(self, company: str, home: str) -> bool:
+        """Whether somebody of the company `home` may hold roles in `company`; "" is no company, and the platform."""
+        return not self.own_company_only or company == home
+
+    @property
+    def audited(self) -> tuple[IdentityKind, ...]:
+        """The kinds of identity whose decisions are in the audit."""
+        kinds = {IdentityKind.USER: self.users, IdentityKind.SERVICE_ACCOUNT: self.service_accounts}
+        return tuple(kind for kind, rules in kinds.items() if rules.audited)
 
     def sole(self, roles: Iterable[str]) -> str:
         """The one of these roles that stands alone, the first by name of several; "" where there is none."""

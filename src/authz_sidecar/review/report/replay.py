@@ -15,6 +15,7 @@ from authz_sidecar.values import Request
 from authz_sidecar.values.visible import visible
 
 NOBODY = "(no role)"
+NAME_THE_DIRECTORY = "name it with `--directory`"
 # Of each side in text and markdown; JSON has all.
 MOST_SHOWN = 50
 
@@ -35,7 +36,7 @@ def replay_text(report: ReplayReport) -> list[str]:
                 lines += _text_of(change)
         if len(changes) > MOST_SHOWN:
             lines.append(f"  and {counted(len(changes) - MOST_SHOWN, 'more change')}: see `--format json`")
-    said = caveats(facts)
+    said = caveats(facts, NAME_THE_DIRECTORY)
     if report.ungrouped:
         said.append(
             f"{counted(report.ungrouped, 'change')} are counted and not shown: there are too many different ones"
@@ -68,7 +69,7 @@ def replay_markdown(report: ReplayReport) -> list[str]:
         lines += ["", f"### {title}", "", *markdown_table(header, rows, numbers=(2, 3))]
         if len(changes) > MOST_SHOWN:
             lines += ["", f"and {counted(len(changes) - MOST_SHOWN, 'more change')}"]
-    said = caveats(facts)
+    said = caveats(facts, NAME_THE_DIRECTORY)
     return [*lines, *([""] if said else []), *[f"- {sentence}" for sentence in said]]
 
 

@@ -15,7 +15,6 @@ from authz_sidecar.transports.grpc.directory_service import DirectoryService
 from authz_sidecar.transports.grpc.errors import ErrorReason
 from authz_sidecar.transports.grpc.guard import Guard
 from authz_sidecar.transports.grpc.methods import MethodTable
-from authz_sidecar.transports.grpc.page_tokens import PageTokens
 from authz_sidecar.transports.grpc.policy_administration import PolicyAdministration
 
 DIRECTORY = directory_service_pb2.DESCRIPTOR.services_by_name["DirectoryService"]
@@ -35,9 +34,8 @@ MAX_REVIEWS = 5
 class AdministrationServices:
     """DirectoryService, CredentialService and AuditService, and what PolicyService has beside Refresh.
 
-    Make it inside the event loop of the engine. `secret` is known to all sidecars of the directory and to nobody else;
-    page tokens are sealed by it. `place` is where the policies are (None: nobody can tell here), `store` the URL of the
-    directory, `status` says what is known of the policies of the whole sidecar.
+    Make it inside the event loop of the engine. `place` is where the policies are (None: nobody can tell here), `store`
+    the URL of the directory, `status` says what is known of the policies of the whole sidecar.
     """
 
     def __init__(
@@ -46,7 +44,6 @@ class AdministrationServices:
         identities: IdentityAdministration,
         credentials: CredentialAdministration,
         *,
-        secret: str,
         place: PolicyPlace | None,
         store: str,
         status: StatusReader,
@@ -54,7 +51,7 @@ class AdministrationServices:
     ) -> None:
         self._threads = Threads(THREADS, "administration")
         self._sign_ins = Threads(SIGN_IN_THREADS, "sign-in")
-        desk = Desk(guard, identities, self._threads, PageTokens(secret))
+        desk = Desk(guard, identities, self._threads)
         self._directory = DirectoryService(desk)
         self._credentials = CredentialService(desk, credentials, self._sign_ins)
         # To be rung when the store may have changed.

@@ -1,18 +1,14 @@
 """The other end of the administration: a running sidecar is asked with records and answers with records."""
 
-from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import grpc
 import msgspec
 from google.protobuf import field_mask_pb2
-from google.protobuf.message import Message
 
 from authz_sidecar._proto.authz.v1 import authenticate_pb2
 from authz_sidecar._proto.authz.v1 import credential_service_pb2 as credential
 from authz_sidecar._proto.authz.v1 import directory_service_pb2 as directory
-from authz_sidecar._proto.authz.v1.authorization_service_pb2_grpc import AuthorizationServiceStub
 from authz_sidecar._proto.authz.v1.credential_service_pb2_grpc import CredentialServiceStub
 from authz_sidecar._proto.authz.v1.directory_service_pb2_grpc import DirectoryServiceStub
 from authz_sidecar.directory.records import (
@@ -26,7 +22,8 @@ from authz_sidecar.directory.records import (
     TokenRecord,
 )
 from authz_sidecar.transports.address import Address
-from authz_sidecar.transports.grpc.client import channel_options, read_failure, read_reason
+from authz_sidecar.transports.certificates import ClientTls
+from authz_sidecar.transports.grpc.client import SidecarClient, read_reason
 from authz_sidecar.transports.grpc.conversion import timestamp
 from authz_sidecar.transports.grpc.record_messages import TIMES, etag, read_record, record_message, seconds
 from authz_sidecar.values import Reason
@@ -45,37 +42,13 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     roles: tuple[str, ...]
 
 
-class AdministrationClient:
-    """One connection to a sidecar, in the name of whom `credential` stands for ("" for nobody). `timeout` bounds each
-    call, in seconds; with `authority` (PEM) it speaks TLS. A call that is not answered raises CallFailedError."""
+class AdministrationClient(SidecarClient):
+    """One connection to a sidecar, as `SidecarClient`, which also administers its directory."""
 
-    def __init__(self, address: Address, timeout: float, credential: str, authority: bytes | None = None) -> None:
-        options = channel_options()
-        self._channel = (
-            grpc.insecure_channel(str(address), options=options)
-            if authority is None
-            else grpc.secure_channel(str(address), grpc.ssl_channel_credentials(authority), options=options)
-        )
-        self._authorization = AuthorizationServiceStub(self._channel)
-        self._credential = credential
+    def __init__(self, address: Address, timeout: float, credential: str = "", tls: ClientTls | None = None) -> None:
+        super().__init__(address, timeout, credential, tls)
         self._directory = DirectoryServiceStub(self._channel)
         self._credentials = CredentialServiceStub(self._channel)
-        self._timeout = timeout
-        self._metadata = (("authorization", f"Bearer {credential}"),) if credential else ()
-
-    def __enter__(self) -> "AdministrationClient":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._channel.close()
-
-    def _ask(self, method: Callable[..., Any], message: Message) -> Any:
-        try:
-            return method(message, timeout=self._timeout, metadata=self._metadata)
-        except grpc.RpcError as error:
-            raise read_failure(error) from None
 
     def authenticate(self) -> Known | Reason:
         """Whom the credential stands for, or why it stands for nobody. Raises UnknownReasonError as well."""

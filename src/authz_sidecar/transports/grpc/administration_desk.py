@@ -87,13 +87,10 @@ class Threads:
 class Desk:
     """The guard, the directory's operations and the threads that they run in."""
 
-    def __init__(
-        self, guard: Guard, identities: IdentityAdministration, threads: Threads, page_tokens: PageTokens
-    ) -> None:
+    def __init__(self, guard: Guard, identities: IdentityAdministration, threads: Threads) -> None:
         self.guard = guard
         self.identities = identities
         self.threads = threads
-        self._page_tokens = page_tokens
 
     async def run(self, caller: Caller, work: Callable[[], T]) -> T:
         """As `Threads.run`."""
@@ -212,7 +209,7 @@ class Desk:
         """
         narrowed = narrow(caller.filter(READ, type, company), company)
         of = f"{type}\0{caller.id}\0{of}"
-        place = self._page_tokens.open(token, of)
+        place = (await self._page_tokens(caller)).open(token, of) if token else ""
         if place is None:
             raise invalid("page_token", "page_token is not of this list; list anew")
         kept: list[Any] = []
@@ -225,7 +222,11 @@ class Desk:
             scanned += len(page.records)
             place = page.next_page_token
             if not place or 2 * len(kept) >= size or scanned >= MAX_SCANNED or is_full():
-                return kept, self._page_tokens.seal(place, of)
+                return kept, (await self._page_tokens(caller)).seal(place, of) if place else ""
+
+    async def _page_tokens(self, caller: Caller) -> PageTokens:
+        """By the secret of the store as it is now: it may have been replaced."""
+        return PageTokens(await self.run(caller, self.identities.store.page_secret))
 
     async def _readable(
         self, caller: Caller, records: Sequence[Any], thing: Callable[[Any], Thing | None]

@@ -10,18 +10,18 @@ from authz_sidecar._proto.authz.v1.audit_service_pb2_grpc import AuditServiceStu
 from authz_sidecar.audit.chain import ChainError, parse
 from authz_sidecar.audit.reading import AuditFilter, Entry
 from authz_sidecar.transports.address import Address
-from authz_sidecar.transports.grpc.administration_client import AdministrationClient
-from authz_sidecar.transports.grpc.client import CallFailedError, read_failure
+from authz_sidecar.transports.certificates import ClientTls
+from authz_sidecar.transports.grpc.client import CallFailedError, SidecarClient, read_failure
 from authz_sidecar.transports.grpc.conversion import timestamp
 
 PAGE = 500
 
 
-class AuditClient(AdministrationClient):
-    """One connection to a sidecar, as `AdministrationClient`."""
+class AuditClient(SidecarClient):
+    """One connection to a sidecar, as `SidecarClient`, which also reads its audit."""
 
-    def __init__(self, address: Address, timeout: float, credential: str, authority: bytes | None = None) -> None:
-        super().__init__(address, timeout, credential, authority)
+    def __init__(self, address: Address, timeout: float, credential: str = "", tls: ClientTls | None = None) -> None:
+        super().__init__(address, timeout, credential, tls)
         self._audit = AuditServiceStub(self._channel)
 
     def list_audit_records(self, filter: AuditFilter) -> Iterator[Entry]:

@@ -3,23 +3,25 @@
 Only the methods that the command line needs; other clients use the generated stub.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import grpc
 import grpc.aio
+import msgspec
 from google.protobuf import struct_pb2
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
 from authz_sidecar._proto.authz.v1 import check_pb2, explain_pb2, policy_service_pb2
 from authz_sidecar._proto.authz.v1.authorization_service_pb2_grpc import AuthorizationServiceStub
 from authz_sidecar._proto.authz.v1.policy_service_pb2_grpc import PolicyServiceStub
-from authz_sidecar.engine import Answer
 from authz_sidecar.engine.refresh import Refreshed, RefreshOutcome
 from authz_sidecar.transports.address import Address
+from authz_sidecar.transports.certificates import ClientTls
 from authz_sidecar.transports.grpc.errors import DETAILS_KEY, ErrorReason
+from authz_sidecar.transports.grpc.tls import client_credentials
 from authz_sidecar.values import Decision, Explanation, NearMiss, Reason, Request, Rule, Span, Violation
 
 # From here on not every whole number is a double, which is what a number of a Struct is.
@@ -70,27 +72,50 @@ class UnknownReasonError(Exception):
         super().__init__(f"the server gives a reason that this version does not know: number {number}")
 
 
-def channel_options(*, apart: bool = False) -> list[tuple[str, int]]:
+class Told(msgspec.Struct, frozen=True):
+    """A decision as a sidecar tells it. `subject` is who was decided for, where the request named it by a credential or
+    as somebody to act for, and `actor` who acts for it; both "" otherwise."""
+
+    decision: Decision
+    policy_version: str
+    directory_revision: int
+    decision_id: str
+    subject: str = ""
+    actor: str = ""
+
+
+def channel_options(tls: ClientTls | None = None, *, apart: bool = False) -> list[tuple[str, int | str]]:
     """The options of a channel to a sidecar; `apart` gives it a connection of its own."""
-    options = [
+    options: list[tuple[str, int | str]] = [
         # Meant for the open internet: a proxy does not know the way to this machine's loopback.
         ("grpc.enable_http_proxy", 0),
         # Whoever asks decides whether to ask again.
         ("grpc.enable_retries", 0),
     ]
-    return [*options, ("grpc.use_local_subchannel_pool", 1)] if apart else options
+    if tls is not None and tls.server_name:
+        options.append(("grpc.ssl_target_name_override", tls.server_name))
+    if apart:
+        options.append(("grpc.use_local_subchannel_pool", 1))
+    return options
 
 
 class SidecarClient:
-    """One connection to a sidecar. `timeout` bounds each call, in seconds; a call that is not answered raises
-    CallFailedError."""
+    """One connection to a sidecar, in the name of whom `credential` stands for ("" for nobody), in clear text without
+    `tls`. `timeout` bounds each call, in seconds; a call that is not answered raises CallFailedError."""
 
-    def __init__(self, address: Address, timeout: float) -> None:
-        self._channel = grpc.insecure_channel(str(address), options=channel_options())
-        self._stub = AuthorizationServiceStub(self._channel)
+    def __init__(self, address: Address, timeout: float, credential: str = "", tls: ClientTls | None = None) -> None:
+        options = channel_options(tls)
+        self._channel = (
+            grpc.insecure_channel(str(address), options=options)
+            if tls is None
+            else grpc.secure_channel(str(address), client_credentials(tls), options=options)
+        )
+        self._authorization = AuthorizationServiceStub(self._channel)
+        self._credential = credential
+        self._metadata = (("authorization", f"Bearer {credential}"),) if credential else ()
         self._timeout = timeout
 
-    def __enter__(self) -> "SidecarClient":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -98,43 +123,48 @@ class SidecarClient:
     ) -> None:
         self._channel.close()
 
-    def check(self, request: Request, minimum: str = "", on_behalf_of: str = "") -> Answer:
-        """Ask for the decision; the time of the request is the server's. `minimum` is the commit that the policy must
-        contain ("": any policy does), `on_behalf_of` the user for whom the subject acts ("" for itself). Raises
-        InexactNumberError as well."""
-        message = check_message(request, minimum, on_behalf_of)
+    def _ask(self, method: Callable[..., Any], message: Message) -> Any:
+        """Call a method that asks who calls."""
         try:
-            return read_answer(self._stub.Check(message, timeout=self._timeout))
+            return method(message, timeout=self._timeout, metadata=self._metadata)
         except grpc.RpcError as error:
             raise read_failure(error) from None
 
-    def explain(self, request: Request, minimum: str = "", on_behalf_of: str = "") -> tuple[Answer, Explanation]:
-        """Ask for the decision and its grounds. Rules come without their row numbers, which are the server's own."""
-        message = explain_pb2.ExplainRequest(check=check_message(request, minimum, on_behalf_of))
+    def check(self, request: Request, minimum: str = "", on_behalf_of: str = "") -> Told:
+        """Ask for the decision; the time of the request is the server's. A request without a subject asks for whom the
+        connection's credential stands. `minimum` is the commit that the policy must contain ("": any policy does),
+        `on_behalf_of` the user for whom the subject acts ("" for itself). Raises InexactNumberError as well."""
+        message = check_message(request, minimum, on_behalf_of, self._credential)
         try:
-            return read_explanation(self._stub.Explain(message, timeout=self._timeout))
+            return read_answer(self._authorization.Check(message, timeout=self._timeout))
+        except grpc.RpcError as error:
+            raise read_failure(error) from None
+
+    def explain(self, request: Request, minimum: str = "", on_behalf_of: str = "") -> tuple[Told, Explanation]:
+        """Ask for the decision and its grounds. Rules come without their row numbers, which are the server's own."""
+        check = check_message(request, minimum, on_behalf_of, self._credential)
+        try:
+            answer = self._authorization.Explain(explain_pb2.ExplainRequest(check=check), timeout=self._timeout)
+            return read_explanation(answer)
         except grpc.RpcError as error:
             raise read_failure(error, inside="check.") from None
 
-    def refresh(self, credential: str = "") -> Refreshed:
-        """Have the server look at its policies, and say what came of it. With a directory it needs a `credential`."""
-        try:
-            answer = PolicyServiceStub(self._channel).Refresh(
-                policy_service_pb2.RefreshRequest(),
-                timeout=self._timeout,
-                metadata=(("authorization", f"Bearer {credential}"),) if credential else (),
-            )
-        except grpc.RpcError as error:
-            raise read_failure(error) from None
+    def refresh(self) -> Refreshed:
+        """Have the server look at its policies, and say what came of it. With a directory it needs a credential."""
+        answer = self._ask(PolicyServiceStub(self._channel).Refresh, policy_service_pb2.RefreshRequest())
         # A number that is not known is no good news.
         outcome = _OUTCOMES.get(answer.outcome, RefreshOutcome.FAILED)
         return Refreshed(outcome, answer.policy_version, answer.found_version, answer.why)
 
 
-def check_message(request: Request, minimum: str = "", on_behalf_of: str = "") -> check_pb2.CheckRequest:
-    """The message that asks a request; its `time` has no place there. Raises InexactNumberError."""
+def check_message(
+    request: Request, minimum: str = "", on_behalf_of: str = "", credential: str = ""
+) -> check_pb2.CheckRequest:
+    """The message that asks a request; its `time` has no place there. The `credential` is sent where the request has no
+    subject, and nowhere else. Raises InexactNumberError."""
     message = check_pb2.CheckRequest(
         subject=request.subject,
+        credential="" if request.subject else credential,
         object=check_pb2.Object(type=request.type, id=request.id, company=request.company, owner=request.owner),
         action=request.action,
         section=request.section,
@@ -171,10 +201,16 @@ def _whole_numbers(value: Any) -> Iterator[int]:
             yield from _whole_numbers(inner)
 
 
-def read_answer(message: check_pb2.CheckResponse, detail: str = "", source: str = "") -> Answer:
+def read_answer(message: check_pb2.CheckResponse, detail: str = "", source: str = "") -> Told:
     """The answer in a message; raises UnknownReasonError."""
-    decision = Decision(message.allowed, read_reason(message.reason), detail=detail, source=source)
-    return Answer(decision, message.policy_version, message.directory_revision, message.decision_id)
+    return Told(
+        Decision(message.allowed, read_reason(message.reason), detail=detail, source=source),
+        message.policy_version,
+        message.directory_revision,
+        message.decision_id,
+        message.subject,
+        message.actor,
+    )
 
 
 def read_reason(number: int) -> Reason:
@@ -191,7 +227,7 @@ def reason_label(number: int) -> str:
     return f"reason_{number}" if reason is None else reason.label
 
 
-def read_explanation(message: explain_pb2.ExplainResponse) -> tuple[Answer, Explanation]:
+def read_explanation(message: explain_pb2.ExplainResponse) -> tuple[Told, Explanation]:
     """The answer and its grounds in a message; raises UnknownReasonError."""
     answer = read_answer(message.result, message.detail, message.source)
     misses = [

@@ -1,5 +1,6 @@
 """`authz.v1.DirectoryService`: each method reads its message, asks the policy, changes the directory and answers."""
 
+from functools import partial
 from typing import Any
 
 from authz_sidecar._proto.authz.v1 import directory_service_pb2 as messages
@@ -300,7 +301,6 @@ class DirectoryService:
                 page_size=size,
                 page_token=place,
             ),
-            lambda record: thing_of_holding(ASSIGNMENT, record.role, record),
         )
         return messages.ListRoleAssignmentsResponse(assignments=map(record_message, records), next_page_token=token)
 
@@ -309,20 +309,11 @@ class DirectoryService:
         self, message: messages.DeleteRoleAssignmentRequest, call: KnownCall
     ) -> messages.DeleteRoleAssignmentResponse:
         """Take a role away."""
-        caller = self._guard.caller(call)
-        expect = _read_delete(message)
-        found: AssignmentRecord | None = await self._desk.look(
-            caller, lambda: self._identities.get_assignment(message.id), _holder
+        identities = self._identities
+        revision = await self._delete(
+            message, call, ASSIGNMENT, identities.get_assignment, identities.delete_assignment
         )
-        thing = None if found is None else thing_of_holding(ASSIGNMENT, found.role, found)
-        self._desk.require_known(caller, DELETE, thing, Thing(ASSIGNMENT))
-        changed = await self._desk.run(
-            caller,
-            lambda: self._identities.delete_assignment(
-                caller.actor, message.id, expect=expect, justification=message.justification, dry_run=message.dry_run
-            ),
-        )
-        return messages.DeleteRoleAssignmentResponse(directory_revision=changed.revision)
+        return messages.DeleteRoleAssignmentResponse(directory_revision=revision)
 
     # --- grants of identities
 
@@ -381,7 +372,6 @@ class DirectoryService:
                 page_size=size,
                 page_token=place,
             ),
-            lambda record: thing_of_holding(GRANT, record.object_type, record),
         )
         return messages.ListIdentityGrantsResponse(grants=map(record_message, records), next_page_token=token)
 
@@ -390,23 +380,9 @@ class DirectoryService:
         self, message: messages.DeleteIdentityGrantRequest, call: KnownCall
     ) -> messages.DeleteIdentityGrantResponse:
         """Take a grant away."""
-        caller = self._guard.caller(call)
-        expect = _read_delete(message)
-        found: GrantRecord | None = await self._desk.look(
-            caller, lambda: self._identities.get_grant(message.id), _holder
-        )
-        thing = None if found is None else thing_of_holding(GRANT, found.object_type, found)
-        self._desk.require_known(caller, DELETE, thing, Thing(GRANT))
-        if found is not None and IMPERSONATE in found.actions and found.effect == "deny":
-            # What it keeps a service account from would be permitted again.
-            _require_impersonation(caller, found)
-        changed = await self._desk.run(
-            caller,
-            lambda: self._identities.delete_grant(
-                caller.actor, message.id, expect=expect, justification=message.justification, dry_run=message.dry_run
-            ),
-        )
-        return messages.DeleteIdentityGrantResponse(directory_revision=changed.revision)
+        identities = self._identities
+        revision = await self._delete(message, call, GRANT, identities.get_grant, identities.delete_grant)
+        return messages.DeleteIdentityGrantResponse(directory_revision=revision)
 
     # --- shares
 
@@ -448,7 +424,6 @@ class DirectoryService:
                 page_size=size,
                 page_token=place,
             ),
-            lambda record: thing_of_holding(SHARE, record.object_type, record),
         )
         return messages.ListSharesResponse(shares=map(record_message, records), next_page_token=token)
 
@@ -486,22 +461,13 @@ class DirectoryService:
     @decided_anew
     async def DeleteShare(self, message: messages.DeleteShareRequest, call: KnownCall) -> messages.DeleteShareResponse:
         """End one."""
-        caller = self._guard.caller(call)
-        expect = _read_delete(message)
-        found: ShareRecord | None = await self._desk.look(
-            caller, lambda: self._identities.get_share(message.id), _holder
-        )
-        thing = None if found is None else thing_of_holding(SHARE, found.object_type, found)
-        self._desk.require_known(caller, DELETE, thing, Thing(SHARE))
-        changed = await self._desk.run(
-            caller,
-            lambda: self._identities.delete_share(
-                caller.actor, message.id, expect=expect, justification=message.justification, dry_run=message.dry_run
-            ),
-        )
-        return messages.DeleteShareResponse(directory_revision=changed.revision)
+        identities = self._identities
+        revision = await self._delete(message, call, SHARE, identities.get_share, identities.delete_share)
+        return messages.DeleteShareResponse(directory_revision=revision)
 
-    async def _list(self, message: Any, call: KnownCall, type: str, fetch: Any, thing: Any) -> tuple[list[Any], str]:
+    # --- whatever identities hold
+
+    async def _list(self, message: Any, call: KnownCall, type: str, fetch: Any) -> tuple[list[Any], str]:
         """A page of what identities hold."""
         caller = self._guard.caller(call)
         checked = Checked()
@@ -510,7 +476,31 @@ class DirectoryService:
         checked.value("company", message.company)
         checked.done()
         company = message.company if message.HasField("company") else None
+        thing = partial(_thing, type)
         return await self._desk.page(caller, type, company, asked(message), fetch, thing, size, message.page_token)
+
+    async def _delete(self, message: Any, call: KnownCall, type: str, get: Any, delete: Any) -> int:
+        """Take away what an identity holds; the revision without it."""
+        caller = self._guard.caller(call)
+        expect = _read_delete(message)
+        found = await self._desk.look(caller, lambda: get(message.id), _holder)
+        self._desk.require_known(caller, DELETE, None if found is None else _thing(type, found), Thing(type))
+        if isinstance(found, GrantRecord) and IMPERSONATE in found.actions and found.effect == "deny":
+            # What it keeps a service account from would be permitted again.
+            _require_impersonation(caller, found)
+        changed = await self._desk.run(
+            caller,
+            lambda: delete(
+                caller.actor, message.id, expect=expect, justification=message.justification, dry_run=message.dry_run
+            ),
+        )
+        return int(changed.revision)
+
+
+def _thing(type: str, record: AssignmentRecord | GrantRecord | ShareRecord) -> Thing:
+    """What an identity holds as the policy sees it: a role, or something of an object type."""
+    id = record.role if isinstance(record, AssignmentRecord) else record.object_type
+    return thing_of_holding(type, id, record)
 
 
 def _holder(record: AssignmentRecord | GrantRecord | ShareRecord) -> str:

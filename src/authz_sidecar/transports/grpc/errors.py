@@ -187,10 +187,10 @@ def revision_not_reached(wanted: int, revision: int) -> CallError:
 
 
 def unwitnessed() -> CallError:
-    """What one identity does for another is audited or not answered, and the audit has no room now."""
+    """What belongs in the audit is there or is not answered, and the audit has no room now."""
     return CallError(
         grpc.StatusCode.UNAVAILABLE,
-        "what is done on behalf of others cannot be audited now; try again later",
+        "the decision belongs in the audit, which has no room for it now; try again later",
         ErrorReason.AUDIT_QUEUE_FULL,
         retry_after=1.0,
     )

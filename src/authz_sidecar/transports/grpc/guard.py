@@ -194,6 +194,7 @@ class Caller:
             Reason.COMPANY_NOT_HELD if away else None,
             named=True,
             credential=known.credential,
+            administers=True,
         )
 
     def _request(self, action: str, thing: Thing) -> Request:

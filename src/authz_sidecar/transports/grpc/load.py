@@ -14,7 +14,9 @@ import msgspec
 from authz_sidecar._proto.authz.v1 import check_pb2
 from authz_sidecar._proto.authz.v1.authorization_service_pb2_grpc import AuthorizationServiceStub
 from authz_sidecar.transports.address import Address
+from authz_sidecar.transports.certificates import ClientTls
 from authz_sidecar.transports.grpc.client import channel_options, check_message, read_failure, reason_label
+from authz_sidecar.transports.grpc.tls import client_credentials
 from authz_sidecar.values import Request
 
 # After a failed call its place stays empty for so long: a server that refuses calls is not to be drowned in them.
@@ -25,7 +27,8 @@ Call = Callable[[], Awaitable[Sequence[check_pb2.CheckResponse]]]
 
 class LoadPlan(msgspec.Struct, frozen=True):
     """What to send: for `duration` seconds `concurrency` calls at once on each of `connections`, each call one check,
-    or a batch of `batch` if that is more than one. No call takes longer than `timeout` seconds."""
+    or a batch of `batch` if that is more than one. No call takes longer than `timeout` seconds. Without `tls` they go
+    in clear text."""
 
     server: Address
     duration: float
@@ -33,6 +36,7 @@ class LoadPlan(msgspec.Struct, frozen=True):
     concurrency: int
     batch: int
     timeout: float
+    tls: ClientTls | None = None
 
 
 class Load(msgspec.Struct):
@@ -48,19 +52,21 @@ class Load(msgspec.Struct):
     processor: float = 0.0
 
 
-async def run_load(plan: LoadPlan, request: Request, stop: asyncio.Event, on_start: Callable[[], None]) -> Load:
-    """Send the plan's load until its time is over or `stop` is set; calls that are under way then are awaited.
+async def run_load(
+    plan: LoadPlan, request: Request, credential: str, stop: asyncio.Event, on_start: Callable[[], None]
+) -> Load:
+    """Send the plan's load until its time is over or `stop` is set; calls that are under way then are awaited. A
+    request without a subject is asked for whom the `credential` stands.
 
     The first call on each connection is not measured. If one of these is not answered nothing is sent: it raises
     CallFailedError. Otherwise `on_start` is called, and the measurement begins. Raises InexactNumberError as well.
     """
-    message = check_message(request)
+    message = check_message(request, credential=credential)
     load = Load()
     async with AsyncExitStack() as channels:
-        calls: list[Call] = []
-        for _ in range(plan.connections):
-            channel = grpc.aio.insecure_channel(str(plan.server), options=channel_options(apart=True))
-            calls.append(_call(await channels.enter_async_context(channel), message, plan))
+        calls = [
+            _call(await channels.enter_async_context(_channel(plan)), message, plan) for _ in range(plan.connections)
+        ]
         try:
             await asyncio.gather(*(call() for call in calls))
         except grpc.aio.AioRpcError as error:
@@ -72,6 +78,13 @@ async def run_load(plan: LoadPlan, request: Request, stop: asyncio.Event, on_sta
         load.seconds = time.perf_counter() - started
         load.processor = (time.process_time() - busy) / load.seconds
     return load
+
+
+def _channel(plan: LoadPlan) -> grpc.aio.Channel:
+    options = channel_options(plan.tls, apart=True)
+    if plan.tls is None:
+        return grpc.aio.insecure_channel(str(plan.server), options=options)
+    return grpc.aio.secure_channel(str(plan.server), client_credentials(plan.tls), options=options)
 
 
 def _call(channel: grpc.aio.Channel, message: check_pb2.CheckRequest, plan: LoadPlan) -> Call:

@@ -18,10 +18,10 @@ MAX_TOKEN = 8192
 
 
 class PageTokens:
-    """Seals where a list goes on, by a secret that the sidecars of one directory share."""
+    """Seals where a list goes on, by the secret of the store, which the sidecars of one directory share."""
 
-    def __init__(self, secret: str) -> None:
-        self._key = hashlib.sha256(b"page token\0" + secret.encode()).digest()
+    def __init__(self, secret: bytes) -> None:
+        self._key = hashlib.sha256(b"page token\0" + secret).digest()
 
     def seal(self, place: str, of: str) -> str:
         """The token for a place in the list that `of` describes; "" for its end."""

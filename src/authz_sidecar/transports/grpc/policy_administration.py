@@ -73,15 +73,15 @@ class PolicyAdministration:
         return caller
 
     async def active(self) -> messages.GetActivePolicyResponse:
-        """Which policy is served."""
+        """Which policy is served: by the sidecar as a whole, as `/readyz` has it."""
         status = await self._status()
         policy = self._engine.snapshot_state
-        snapshot = None if policy.decider is None else policy.decider.snapshot
-        # What the status says may be a moment ahead of what this process serves.
-        current = status.policy_version == policy.policy_version and status.loaded_at
+        # For a moment of a reload this process serves another one than all of them, whose content it does not have.
+        decider = policy.decider if policy.policy_version == status.policy_version else None
+        snapshot = None if decider is None else decider.snapshot
         return messages.GetActivePolicyResponse(
-            policy_version=policy.policy_version,
-            load_time=timestamp(status.loaded_at) if current else None,
+            policy_version=status.policy_version,
+            load_time=timestamp(status.loaded_at) if status.loaded_at else None,
             bundle="" if snapshot is None else snapshot.name,
             rules=0 if snapshot is None else sum(len(table) for table in snapshot.tables.values()),
             refused_version="" if status.refused is None else status.refused.policy_version,

@@ -1,8 +1,9 @@
-"""TLS of the gRPC port: TLS 1.2 or newer, HTTP/2 by ALPN, which both are the defaults of gRPC's core."""
+"""TLS of the gRPC port and of its clients: TLS 1.2 or newer, HTTP/2 by ALPN, which both are the defaults of gRPC's
+core."""
 
 import grpc
 
-from authz_sidecar.transports.certificates import Certificates, CertificateWatch
+from authz_sidecar.transports.certificates import Certificates, CertificateWatch, ClientTls
 
 
 def server_credentials(watch: CertificateWatch) -> grpc.ServerCredentials:
@@ -21,6 +22,11 @@ def server_credentials(watch: CertificateWatch) -> grpc.ServerCredentials:
         fetch,  # type: ignore[arg-type]  # its type leaves away that it may return None
         require_client_authentication=watch.current.client_ca is not None,
     )
+
+
+def client_credentials(tls: ClientTls) -> grpc.ChannelCredentials:
+    """Credentials of a channel that trusts only the authorities that are named."""
+    return grpc.ssl_channel_credentials(tls.authorities, tls.key, tls.chain)
 
 
 def _configuration(certificates: Certificates) -> grpc.ServerCertificateConfiguration:

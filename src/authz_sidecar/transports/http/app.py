@@ -4,7 +4,6 @@
 since; `/metrics` has the counts in the form of Prometheus.
 """
 
-import datetime as dt
 import time
 from typing import Any, Protocol
 
@@ -15,6 +14,7 @@ from starlette.routing import Route
 
 from authz_sidecar.engine import Counts, DirectoryStatus, PolicyStatus
 from authz_sidecar.transports.certificates import CertificateWatch
+from authz_sidecar.values.instant import time_text
 
 UNAVAILABLE = 503
 # Prometheus' text form.
@@ -74,7 +74,7 @@ def build_app(view: SidecarView, certificates: CertificateWatch | None = None) -
             body["refused"] = {
                 "policy_version": status.refused.policy_version,
                 "why": status.refused.why,
-                "since": _rfc3339(status.refused.since),
+                "since": time_text(status.refused.since),
             }
             body["detail"] = status.sentence
         if status.unseen:
@@ -115,8 +115,3 @@ def _why_not(view: SidecarView, directory: DirectoryStatus | None, now: float) -
     if view.accepting and view.workers and directory is not None and directory.is_stale:
         return f"the directory has not been seen for {directory.staleness:.0f} s"
     return "the server is starting or stopping" if not view.accepting else "no worker answers"
-
-
-def _rfc3339(seconds: float) -> str:
-    moment = dt.datetime.fromtimestamp(seconds, dt.UTC)
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -32,7 +32,8 @@ def metrics_text(
     *,
     directory: DirectoryStatus = DirectoryStatus(),  # noqa: B008 - nobody changes it
 ) -> bytes:
-    """All metrics of a sidecar. Their labels are names of ours and current policy versions, so that there are few.
+    """All metrics of a sidecar. Their labels are names of ours, current policy versions and the identity providers that
+    the operator names, so that there are few.
 
     `candidate` is the policy in the shadow, `expires` the end of the certificate that new connections get, and
     `directory` how that of identities stands.
@@ -47,6 +48,8 @@ def metrics_text(
                 *_of_policy(status, clock()),
                 *_of_shadow(candidate),
                 *_of_directory(directory, counts),
+                *_of_audit(directory, counts),
+                *_of_issuers(directory, counts),
                 *_of_workers(workers, restarts),
                 *_of_certificate(expires),
             ]
@@ -159,7 +162,7 @@ def _of_directory(directory: DirectoryStatus, counts: Counts) -> Iterator[Metric
         ("staleness_seconds", "How long ago its store was seen; 0 without one.", round(directory.staleness, 3)),
         ("identities", "Identities that are held in memory.", directory.identities),
         ("credentials", "API keys and access tokens that are held in memory.", directory.credentials),
-        ("audit_waiting", "Impersonated decisions that are still to be written to the audit.", directory.waiting),
+        ("audit_waiting", "Decisions that are still to be written to the audit.", directory.waiting),
     ):
         yield GaugeMetricFamily(f"authz_directory_{name}", text, value=value)
     lag = HistogramMetricFamily(
@@ -173,6 +176,44 @@ def _of_directory(directory: DirectoryStatus, counts: Counts) -> Iterator[Metric
     for outcome, number in counts.authentications.items():
         authentications.add_metric((outcome,), number)
     yield authentications
+
+
+def _of_audit(directory: DirectoryStatus, counts: Counts) -> Iterator[Metric]:
+    yield CounterMetricFamily(
+        "authz_directory_audit_left_out",
+        "Decisions that could never be written to the audit, and are in the log alone.",
+        value=counts.audit_left_out,
+    )
+    age = GaugeMetricFamily(
+        "authz_directory_audit_checkpoint_age_seconds", "How long ago the audit was last signed for, if it ever was."
+    )
+    if directory.checkpoint_age is not None:
+        age.add_metric((), round(directory.checkpoint_age, 3))
+    yield age
+    for name, text, failing in (
+        ("audit_failing", "1 while decisions cannot be written to the audit.", directory.audit_failing),
+        ("audit_checkpoint_failing", "1 while the audit cannot be signed for.", directory.checkpoint_failing),
+    ):
+        yield GaugeMetricFamily(f"authz_directory_{name}", text, value=int(failing))
+
+
+def _of_issuers(directory: DirectoryStatus, counts: Counts) -> Iterator[Metric]:
+    keys = GaugeMetricFamily("authz_issuer_keys", "Keys of an identity provider.", labels=("issuer",))
+    staleness = GaugeMetricFamily(
+        "authz_issuer_keys_staleness_seconds",
+        "How long ago they were seen; before the first time, since when they are wanted.",
+        labels=("issuer",),
+    )
+    for one in directory.issuers:
+        keys.add_metric((one.issuer,), one.keys)
+        staleness.add_metric((one.issuer,), round(one.staleness, 3))
+    yield keys
+    yield staleness
+    looks = CounterMetricFamily("authz_issuer_keys_looks", "Looks at them.", labels=("issuer", "outcome"))
+    for issuer, outcomes in counts.key_looks.items():
+        for outcome, number in outcomes.items():
+            looks.add_metric((issuer, outcome), number)
+    yield looks
 
 
 def _of_workers(workers: int, restarts: int) -> Iterator[Metric]:
