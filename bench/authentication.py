@@ -20,18 +20,18 @@ import grpc
 from authz_sidecar._proto.authz.v1 import authorization_service_pb2, check_pb2
 from authz_sidecar._proto.authz.v1.authorization_service_pb2_grpc import AuthorizationServiceStub
 from authz_sidecar.compile.compiler import compile_bundle
-from authz_sidecar.directory import loading
-from authz_sidecar.directory.administration import IdentityAdministration
-from authz_sidecar.directory.assembly import Assembler
-from authz_sidecar.directory.authentication import Authenticator
-from authz_sidecar.directory.copy import DirectoryCopy
-from authz_sidecar.directory.credential_administration import CredentialAdministration
-from authz_sidecar.directory.identity_import import ImportRow
-from authz_sidecar.directory.policy import PolicyView
-from authz_sidecar.directory.records import Actor, IdentityRecord
-from authz_sidecar.directory.secrets import SecretKind, checksum, create_secret
-from authz_sidecar.directory.store import Store
-from authz_sidecar.directory.use import Use
+from authz_sidecar.directory.administration.identity_administration import IdentityAdministration
+from authz_sidecar.directory.administration.identity_import import ImportRow
+from authz_sidecar.directory.administration.policy import PolicyView
+from authz_sidecar.directory.credentials.authentication import Authenticator
+from authz_sidecar.directory.credentials.credential_administration import CredentialAdministration
+from authz_sidecar.directory.credentials.use import Use
+from authz_sidecar.directory.memory import loading
+from authz_sidecar.directory.memory.assembly import Assembler
+from authz_sidecar.directory.memory.copy import DirectoryCopy
+from authz_sidecar.directory.storage.records import Actor, IdentityRecord
+from authz_sidecar.directory.storage.secrets import SecretKind, checksum, create_secret
+from authz_sidecar.directory.storage.store import Store
 from authz_sidecar.engine import Counts, Engine, Identities
 from authz_sidecar.sources.load import load_bundle
 from authz_sidecar.transports.grpc.admission import Gate

@@ -23,12 +23,12 @@ from typing import Any
 
 from authz_sidecar.compile.compiler import compile_bundle
 from authz_sidecar.decide import Decider
-from authz_sidecar.directory.administration import IdentityAdministration
-from authz_sidecar.directory.assembly import Assembler
-from authz_sidecar.directory.loading import load
-from authz_sidecar.directory.policy import PolicyView
-from authz_sidecar.directory.records import Actor, IdentityRecord
-from authz_sidecar.directory.store import Store
+from authz_sidecar.directory.administration.identity_administration import IdentityAdministration
+from authz_sidecar.directory.administration.policy import PolicyView
+from authz_sidecar.directory.memory.assembly import Assembler
+from authz_sidecar.directory.memory.loading import load
+from authz_sidecar.directory.storage.records import Actor, IdentityRecord
+from authz_sidecar.directory.storage.store import Store
 from authz_sidecar.sources.load import load_bundle
 from authz_sidecar.values import build_request
 from authz_sidecar.values.identity import IdentityKind
@@ -175,7 +175,7 @@ def revocation() -> dict[str, object]:
 
     from authz_sidecar._proto.authz.v1 import check_pb2
     from authz_sidecar._proto.authz.v1.authorization_service_pb2_grpc import AuthorizationServiceStub
-    from authz_sidecar.directory.credential_administration import CredentialAdministration
+    from authz_sidecar.directory.credentials.credential_administration import CredentialAdministration
     from bench.servers import running, sidecar_command
 
     view = PolicyView(decider().snapshot.directory_rules)

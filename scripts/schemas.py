@@ -11,7 +11,7 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from authz_sidecar.bundle.schemas import SCHEMAS, build_schema, schema_text  # noqa: E402  # after the path is set
 from authz_sidecar.cli.report_schemas import REPORT_SCHEMAS, build_report_schema  # noqa: E402
-from authz_sidecar.directory.issuers import ISSUERS_SCHEMAS  # noqa: E402
+from authz_sidecar.directory.jwt.issuers import ISSUERS_SCHEMAS  # noqa: E402
 
 
 def main() -> int:

@@ -10,9 +10,9 @@ from authz_sidecar.audit.chain import GENESIS, row
 from authz_sidecar.audit.reading import AuditFilter, Entry, read_all
 from authz_sidecar.audit.record import AuditRecord
 from authz_sidecar.audit.verification import Report, verify
-from authz_sidecar.directory.records import Actor
-from authz_sidecar.directory.schema import AUDIT, STATE
-from authz_sidecar.directory.store import Change, Store
+from authz_sidecar.directory.storage.records import Actor
+from authz_sidecar.directory.storage.schema import AUDIT, STATE
+from authz_sidecar.directory.storage.store import Change, Store
 
 BEGAN = 1_700_000_000.0
 

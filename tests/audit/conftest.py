@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from authz_sidecar.audit.signing import SigningKey, create_key
-from authz_sidecar.directory.store import Store
+from authz_sidecar.directory.storage.store import Store
 from tests.audit.chains import Chain
 from tests.directory.conftest import dialect, empty_store, store, store_url
 

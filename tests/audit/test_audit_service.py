@@ -16,8 +16,8 @@ from sqlalchemy import text
 from authz_sidecar._proto.authz.v1 import audit_service_pb2 as messages
 from authz_sidecar._proto.authz.v1 import credential_service_pb2 as credential
 from authz_sidecar._proto.authz.v1.audit_service_pb2_grpc import AuditServiceStub
-from authz_sidecar.directory.records import IdentityRecord
-from authz_sidecar.transports.grpc.audit_service import MOST_STREAMS, Bell
+from authz_sidecar.directory.storage.records import IdentityRecord
+from authz_sidecar.transports.grpc.administration.audit_service import MOST_STREAMS, Bell
 from authz_sidecar.values.identity import IdentityKind
 from tests.server.administered import OPERATOR, ROLES, Administered, administered, snapshot_of
 from tests.server.sidecar import failure_of

@@ -12,7 +12,7 @@ import pytest
 
 from authz_sidecar.audit.chain import GENESIS, MASK, ChainError, append, parse, row
 from authz_sidecar.audit.record import AuditRecord
-from authz_sidecar.directory.secrets import SecretKind, create_secret
+from authz_sidecar.directory.storage.secrets import SecretKind, create_secret
 
 RECORD = AuditRecord(
     sequence=7,

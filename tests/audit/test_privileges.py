@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import text
 
 from authz_sidecar.audit.verification import verify
-from authz_sidecar.directory.errors import DirectoryError
-from authz_sidecar.directory.records import Actor
-from authz_sidecar.directory.store import Store
+from authz_sidecar.directory.storage.errors import DirectoryError
+from authz_sidecar.directory.storage.records import Actor
+from authz_sidecar.directory.storage.store import Store
 from tests.postgres import PASSWORD, shared_postgres
 
 

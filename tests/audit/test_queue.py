@@ -79,7 +79,7 @@ def test_what_is_lost_at_the_end_is_told(caplog: pytest.LogCaptureFixture) -> No
 
 def test_batches_become_records_of_several_actors(chain: Chain) -> None:
     """A batch is one transaction, in which each record has its own actor and time."""
-    from authz_sidecar.directory.records import Actor
+    from authz_sidecar.directory.storage.records import Actor
 
     def write(batch: Sequence[int]) -> None:
         with chain.change() as change:

@@ -12,7 +12,7 @@ from authz_sidecar.audit.checkpoint_writer import BrokenChainError, CheckpointWr
 from authz_sidecar.audit.retention import ACTION, Retention
 from authz_sidecar.audit.signing import SigningKey
 from authz_sidecar.audit.verification import FindingKind, verify
-from authz_sidecar.directory.store import Change
+from authz_sidecar.directory.storage.store import Change
 from tests.audit.chains import BEGAN, Chain
 
 

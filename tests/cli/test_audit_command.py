@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from authz_sidecar.directory.records import Actor
-from authz_sidecar.directory.store import Store
+from authz_sidecar.directory.storage.records import Actor
+from authz_sidecar.directory.storage.store import Store
 from tests.audit.test_audit_service import AUDIT_ROLES
 from tests.cli.command_line import Run
 from tests.server.administered import Administered, administered, snapshot_of

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from authz_sidecar.directory.records import AssignmentRecord, GrantRecord
-from authz_sidecar.directory.store import Store
+from authz_sidecar.directory.storage.records import AssignmentRecord, GrantRecord
+from authz_sidecar.directory.storage.store import Store
 from tests.cli.command_line import Run
 from tests.directory.people import OPERATOR, ROLES, WITHOUT_CHIEF, add, people, write_policies
 

@@ -9,16 +9,16 @@ import msgspec
 import pytest
 from sqlalchemy import select
 
-from authz_sidecar.directory.administration import IdentityAdministration
-from authz_sidecar.directory.errors import DirectoryError, Fault
-from authz_sidecar.directory.records import (
+from authz_sidecar.directory.administration.identity_administration import IdentityAdministration
+from authz_sidecar.directory.storage.errors import DirectoryError, Fault
+from authz_sidecar.directory.storage.records import (
     Actor,
     AssignmentRecord,
     GrantRecord,
     IdentityRecord,
     ShareRecord,
 )
-from authz_sidecar.directory.schema import AUDIT, CHANGES
+from authz_sidecar.directory.storage.schema import AUDIT, CHANGES
 from authz_sidecar.values.directory_rules import DirectoryRules, FlagFacts, GroupFacts, RoleFacts
 from authz_sidecar.values.identity import IdentityKind
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert, select, text
 
-from authz_sidecar.directory.policy import PolicyView
-from authz_sidecar.directory.schema import METADATA, STATE
-from authz_sidecar.directory.store import Store
+from authz_sidecar.directory.administration.policy import PolicyView
+from authz_sidecar.directory.storage.schema import METADATA, STATE
+from authz_sidecar.directory.storage.store import Store
 from tests.directory.administration_scene import RULES, Clock, Directory
 from tests.postgres import shared_postgres
 

@@ -4,14 +4,14 @@ from typing import Any
 
 import msgspec
 
-from authz_sidecar.directory.administration import IdentityAdministration
-from authz_sidecar.directory.assembly import Assembler
-from authz_sidecar.directory.copy import Contents, DirectoryCopy
-from authz_sidecar.directory.credential_administration import CredentialAdministration
-from authz_sidecar.directory.loading import load
-from authz_sidecar.directory.policy import PolicyView
-from authz_sidecar.directory.records import Actor
-from authz_sidecar.directory.store import Store
+from authz_sidecar.directory.administration.identity_administration import IdentityAdministration
+from authz_sidecar.directory.administration.policy import PolicyView
+from authz_sidecar.directory.credentials.credential_administration import CredentialAdministration
+from authz_sidecar.directory.memory.assembly import Assembler
+from authz_sidecar.directory.memory.copy import Contents, DirectoryCopy
+from authz_sidecar.directory.memory.loading import load
+from authz_sidecar.directory.storage.records import Actor
+from authz_sidecar.directory.storage.store import Store
 from authz_sidecar.values.directory_rules import DirectoryRules, RoleFacts
 
 ACTOR = Actor("operator:tester")

@@ -6,19 +6,19 @@ from typing import Any
 from argon2 import PasswordHasher
 from sqlalchemy import Table, select
 
-from authz_sidecar.directory.administration import IdentityAdministration
-from authz_sidecar.directory.assembly import Assembler
-from authz_sidecar.directory.authentication import Authenticator
-from authz_sidecar.directory.copy import DirectoryCopy
-from authz_sidecar.directory.credential_administration import CredentialAdministration
-from authz_sidecar.directory.jwt import JwtVerifier
-from authz_sidecar.directory.loading import load
-from authz_sidecar.directory.passwords import Passwords
-from authz_sidecar.directory.policy import PolicyView
-from authz_sidecar.directory.records import Actor, IdentityRecord, Issued, Rotated
-from authz_sidecar.directory.schema import AUDIT
-from authz_sidecar.directory.store import Store
-from authz_sidecar.directory.use import Use
+from authz_sidecar.directory.administration.identity_administration import IdentityAdministration
+from authz_sidecar.directory.administration.policy import PolicyView
+from authz_sidecar.directory.credentials.authentication import Authenticator
+from authz_sidecar.directory.credentials.credential_administration import CredentialAdministration
+from authz_sidecar.directory.credentials.passwords import Passwords
+from authz_sidecar.directory.credentials.use import Use
+from authz_sidecar.directory.jwt.verification import JwtVerifier
+from authz_sidecar.directory.memory.assembly import Assembler
+from authz_sidecar.directory.memory.copy import DirectoryCopy
+from authz_sidecar.directory.memory.loading import load
+from authz_sidecar.directory.storage.records import Actor, IdentityRecord, Issued, Rotated
+from authz_sidecar.directory.storage.schema import AUDIT
+from authz_sidecar.directory.storage.store import Store
 from authz_sidecar.values import Reason
 from authz_sidecar.values.directory_rules import DAY, YEAR, DirectoryRules, KeyRules, KindRules, RoleFacts, TokenRules
 from authz_sidecar.values.identity import Authenticated, IdentityKind

@@ -15,9 +15,9 @@ from joserfc import jws
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from authz_sidecar.bundle.findings import Findings
-from authz_sidecar.directory.issuers import Issuer, parse_issuers
-from authz_sidecar.directory.jwt import JwtVerifier
-from authz_sidecar.directory.key_source import KeySources, Pace
+from authz_sidecar.directory.jwt.issuers import Issuer, parse_issuers
+from authz_sidecar.directory.jwt.key_source import KeySources, Pace
+from authz_sidecar.directory.jwt.verification import JwtVerifier
 
 AnyKey = RSAKey | ECKey | OKPKey
 ISSUER = "https://login.example.com/"

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from authz_sidecar.bundle.directory_rules import directory_rules
 from authz_sidecar.bundle.standard_model import EXTENDED
-from authz_sidecar.directory.administration import IdentityAdministration
-from authz_sidecar.directory.policy import PolicyView
-from authz_sidecar.directory.records import Actor, IdentityRecord
-from authz_sidecar.directory.store import Store
+from authz_sidecar.directory.administration.identity_administration import IdentityAdministration
+from authz_sidecar.directory.administration.policy import PolicyView
+from authz_sidecar.directory.storage.records import Actor, IdentityRecord
+from authz_sidecar.directory.storage.store import Store
 from authz_sidecar.sources.load import load_bundle
 from authz_sidecar.values.identity import IdentityKind
 

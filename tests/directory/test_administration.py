@@ -11,15 +11,15 @@ from sqlalchemy import insert
 from sqlalchemy.exc import IntegrityError
 
 from authz_sidecar.audit import chain
-from authz_sidecar.directory.administration import ImportRow
-from authz_sidecar.directory.errors import DirectoryError, Fault
-from authz_sidecar.directory.records import (
+from authz_sidecar.directory.administration.identity_administration import ImportRow
+from authz_sidecar.directory.storage.errors import DirectoryError, Fault
+from authz_sidecar.directory.storage.records import (
     Actor,
     AssignmentRecord,
     IdentityRecord,
 )
-from authz_sidecar.directory.schema import KEYS
-from authz_sidecar.directory.store import Store
+from authz_sidecar.directory.storage.schema import KEYS
+from authz_sidecar.directory.storage.store import Store
 from authz_sidecar.values.directory_rules import KindRules
 from tests.directory.administration_scene import (
     ADMIN,

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from authz_sidecar.directory import secrets
-from authz_sidecar.directory.authentication import Authenticator
-from authz_sidecar.directory.copy import Contents, DirectoryCopy, KeyFacts, TokenFacts
-from authz_sidecar.directory.jwt_identity import JwtCredentials
-from authz_sidecar.directory.secrets import NewSecret, SecretKind, create_secret
+from authz_sidecar.directory.credentials.authentication import Authenticator
+from authz_sidecar.directory.jwt.identity import JwtCredentials
+from authz_sidecar.directory.memory.copy import Contents, DirectoryCopy, KeyFacts, TokenFacts
+from authz_sidecar.directory.storage import secrets
+from authz_sidecar.directory.storage.secrets import NewSecret, SecretKind, create_secret
 from authz_sidecar.values import Reason
 from authz_sidecar.values.identity import FOREVER, Authenticated, Identity, IdentityKind
 from tests.directory.identity_provider import ISSUER, claims_of, ec_key, issuer_of, public, sign, verifier_of
@@ -267,7 +267,7 @@ def test_a_key_that_was_right_expires(scene: Scene) -> None:
 
 def test_keys_that_were_right_are_kept_in_bounds(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many keys are used, a bounded number is remembered, none of them by its secret."""
-    monkeypatch.setattr("authz_sidecar.directory.authentication.MAX_KEPT", 10)
+    monkeypatch.setattr("authz_sidecar.directory.credentials.authentication.MAX_KEPT", 10)
     for _ in range(25):
         made = scene.key()
         assert isinstance(scene.ask(made.text), Authenticated)

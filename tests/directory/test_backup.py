@@ -16,15 +16,15 @@ import pytest
 from sqlalchemy import Boolean, Double, Integer, LargeBinary, Table, insert, select
 
 from authz_sidecar.audit.verification import verify as verify_audit
-from authz_sidecar.directory import migration, sqlite_file
-from authz_sidecar.directory.assembly import Assembler
-from authz_sidecar.directory.backup import Form, backup, restore, verify
-from authz_sidecar.directory.copy import DirectoryCopy
-from authz_sidecar.directory.errors import DirectoryError, Fault
-from authz_sidecar.directory.loading import GapError, changes_since, load
-from authz_sidecar.directory.records import Actor
-from authz_sidecar.directory.schema import AUDIT, CHANGES, IDENTITIES, METADATA, STATE
-from authz_sidecar.directory.store import Store
+from authz_sidecar.directory.backup.backup import Form, backup, restore, verify
+from authz_sidecar.directory.memory.assembly import Assembler
+from authz_sidecar.directory.memory.copy import DirectoryCopy
+from authz_sidecar.directory.memory.loading import GapError, changes_since, load
+from authz_sidecar.directory.storage import migration, sqlite_file
+from authz_sidecar.directory.storage.errors import DirectoryError, Fault
+from authz_sidecar.directory.storage.records import Actor
+from authz_sidecar.directory.storage.schema import AUDIT, CHANGES, IDENTITIES, METADATA, STATE
+from authz_sidecar.directory.storage.store import Store
 from tests.postgres import shared_postgres
 
 OPERATOR = Actor("operator:test")

@@ -4,15 +4,15 @@ import pytest
 from sqlalchemy import select
 
 from authz_sidecar.decide.decider import Decider
-from authz_sidecar.directory.administration import IdentityAdministration
-from authz_sidecar.directory.bootstrap import bootstrap
-from authz_sidecar.directory.credential_administration import CredentialAdministration
-from authz_sidecar.directory.errors import DirectoryError, Fault
-from authz_sidecar.directory.policy import PolicyView
-from authz_sidecar.directory.records import Actor, IdentityRecord, KeyRecord
-from authz_sidecar.directory.schema import AUDIT
-from authz_sidecar.directory.secrets import parse
-from authz_sidecar.directory.store import Store
+from authz_sidecar.directory.administration.identity_administration import IdentityAdministration
+from authz_sidecar.directory.administration.policy import PolicyView
+from authz_sidecar.directory.credentials.bootstrap import bootstrap
+from authz_sidecar.directory.credentials.credential_administration import CredentialAdministration
+from authz_sidecar.directory.storage.errors import DirectoryError, Fault
+from authz_sidecar.directory.storage.records import Actor, IdentityRecord, KeyRecord
+from authz_sidecar.directory.storage.schema import AUDIT
+from authz_sidecar.directory.storage.secrets import parse
+from authz_sidecar.directory.storage.store import Store
 from authz_sidecar.values.identity import IdentityKind
 from tests.server.administered import snapshot_of
 

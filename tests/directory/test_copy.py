@@ -8,13 +8,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import update
 
-from authz_sidecar.directory.assembly import Assembler
-from authz_sidecar.directory.copy import DirectoryCopy
-from authz_sidecar.directory.errors import DirectoryError
-from authz_sidecar.directory.loading import GapError, HaltedError, changes_since, load
-from authz_sidecar.directory.records import AssignmentRecord, GrantRecord, IdentityRecord, ShareRecord
-from authz_sidecar.directory.schema import STATE
-from authz_sidecar.directory.store import Store
+from authz_sidecar.directory.memory.assembly import Assembler
+from authz_sidecar.directory.memory.copy import DirectoryCopy
+from authz_sidecar.directory.memory.loading import GapError, HaltedError, changes_since, load
+from authz_sidecar.directory.storage.errors import DirectoryError
+from authz_sidecar.directory.storage.records import AssignmentRecord, GrantRecord, IdentityRecord, ShareRecord
+from authz_sidecar.directory.storage.schema import STATE
+from authz_sidecar.directory.storage.store import Store
 from authz_sidecar.values.identity import FOREVER, IdentityKind, OwnRule, TimedRole
 from tests.directory.copied import ACTOR, administration, loaded, told
 
@@ -210,7 +210,7 @@ def test_a_reading_that_is_wanted_no_more_ends(store: Store) -> None:
 def test_texts_that_nobody_has_any_more_are_let_go_of(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many companies and sets of roles come and go, what is kept of them stays bounded, and what is held is as
     it was read."""
-    monkeypatch.setattr("authz_sidecar.directory.assembly._SLACK", 20)
+    monkeypatch.setattr("authz_sidecar.directory.memory.assembly._SLACK", 20)
     people, _ = administration(store)
     copy, assembler = loaded(store), Assembler()
     most = 0

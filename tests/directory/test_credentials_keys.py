@@ -5,11 +5,11 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from authz_sidecar.directory.errors import DirectoryError, Fault
-from authz_sidecar.directory.records import Actor, KeyRecord
-from authz_sidecar.directory.schema import AUDIT, KEYS
-from authz_sidecar.directory.secrets import SecretKind, hash_secret, parse
-from authz_sidecar.directory.store import Store
+from authz_sidecar.directory.storage.errors import DirectoryError, Fault
+from authz_sidecar.directory.storage.records import Actor, KeyRecord
+from authz_sidecar.directory.storage.schema import AUDIT, KEYS
+from authz_sidecar.directory.storage.secrets import SecretKind, hash_secret, parse
+from authz_sidecar.directory.storage.store import Store
 from authz_sidecar.values import Reason
 from authz_sidecar.values.directory_rules import DAY, YEAR, DirectoryRules, KeyRules, KindRules
 from authz_sidecar.values.identity import Authenticated
@@ -442,7 +442,7 @@ def test_what_is_not_there_is_not_found(scene: Scene) -> None:
 
 def test_ended_keys_are_kept_in_bounds(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many keys come and go, a bounded number of ended ones stays, the newest of them."""
-    monkeypatch.setattr("authz_sidecar.directory.credential_administration.MOST_ENDED", 3)
+    monkeypatch.setattr("authz_sidecar.directory.credentials.credential_administration.MOST_ENDED", 3)
     made = []
     for number in range(6):
         scene.time += 1

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import event, text
 
-from authz_sidecar.directory.errors import DirectoryError
-from authz_sidecar.directory.records import Actor
-from authz_sidecar.directory.schema import METADATA
-from authz_sidecar.directory.secrets import parse
-from authz_sidecar.directory.store import Store
+from authz_sidecar.directory.storage.errors import DirectoryError
+from authz_sidecar.directory.storage.records import Actor
+from authz_sidecar.directory.storage.schema import METADATA
+from authz_sidecar.directory.storage.secrets import parse
+from authz_sidecar.directory.storage.store import Store
 from tests.directory.credential_scene import ADMIN, PASSWORD, Scene
 
 WRONG = "a password that is wrong"

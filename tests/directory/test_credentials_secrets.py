@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from authz_sidecar.directory.key_file import key_csv, key_json
-from authz_sidecar.directory.records import Issued, KeyRecord, Rotated
-from authz_sidecar.directory.secrets import (
+from authz_sidecar.directory.credentials.key_file import key_csv, key_json
+from authz_sidecar.directory.storage.records import Issued, KeyRecord, Rotated
+from authz_sidecar.directory.storage.secrets import (
     NO_HASH,
     PATTERN,
     SECRET_LENGTH,

@@ -6,12 +6,12 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import text
 
-from authz_sidecar.directory import tokens
-from authz_sidecar.directory.errors import DirectoryError, Fault
-from authz_sidecar.directory.records import Actor, AssignmentRecord, Issued, TokenRecord
-from authz_sidecar.directory.schema import KEYS, TOKENS
-from authz_sidecar.directory.store import Store
-from authz_sidecar.directory.use import Use
+from authz_sidecar.directory.credentials import tokens
+from authz_sidecar.directory.credentials.use import Use
+from authz_sidecar.directory.storage.errors import DirectoryError, Fault
+from authz_sidecar.directory.storage.records import Actor, AssignmentRecord, Issued, TokenRecord
+from authz_sidecar.directory.storage.schema import KEYS, TOKENS
+from authz_sidecar.directory.storage.store import Store
 from authz_sidecar.values import Reason
 from authz_sidecar.values.directory_rules import DAY, YEAR, DirectoryRules, KindRules, TokenRules
 from authz_sidecar.values.identity import Authenticated
@@ -258,7 +258,7 @@ def test_use_is_written_in_the_background(scene: Scene) -> None:
 
 def test_many_uses_are_few_transactions(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """A flush writes everything in transactions of a bounded size."""
-    monkeypatch.setattr("authz_sidecar.directory.use.MAX_ROWS", 4)
+    monkeypatch.setattr("authz_sidecar.directory.credentials.use.MAX_ROWS", 4)
     keys = [scene.key(name=f"key {number}").record.id for number in range(10)]
     for id in keys:
         scene.use.note_key(id, NOW)

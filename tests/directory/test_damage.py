@@ -20,11 +20,11 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, MetaData, inspect, select, text, update
 
-from authz_sidecar.directory import migration, postgresql, sqlite_file
-from authz_sidecar.directory.errors import DirectoryError, Fault
-from authz_sidecar.directory.place import parse_place
-from authz_sidecar.directory.schema import IDENTITIES, METADATA, OWN_METADATA, STATE
-from authz_sidecar.directory.store import Store
+from authz_sidecar.directory.storage import migration, postgresql, sqlite_file
+from authz_sidecar.directory.storage.errors import DirectoryError, Fault
+from authz_sidecar.directory.storage.place import parse_place
+from authz_sidecar.directory.storage.schema import IDENTITIES, METADATA, OWN_METADATA, STATE
+from authz_sidecar.directory.storage.store import Store
 from tests.directory.test_store import OPERATOR, add, check_whole, refused
 from tests.postgres import shared_postgres
 
@@ -207,8 +207,8 @@ def _make_and_die(url: str) -> None:
 FULL = """
 import json, resource, signal, sys
 from tests.directory.test_store import add
-from authz_sidecar.directory.errors import DirectoryError
-from authz_sidecar.directory.store import Store
+from authz_sidecar.directory.storage.errors import DirectoryError
+from authz_sidecar.directory.storage.store import Store
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 store = Store.open(sys.argv[1])
 add(store, "first")

@@ -8,12 +8,12 @@ import pytest
 
 from authz_sidecar.bundle.identities import DIRECTORY_FILE
 from authz_sidecar.bundle.identity_merge import merge_identities
-from authz_sidecar.directory.administration import IdentityAdministration
-from authz_sidecar.directory.errors import DirectoryError
-from authz_sidecar.directory.exported import exported_identities
-from authz_sidecar.directory.orphans import OrphanCheck, find_orphans, held_roles
-from authz_sidecar.directory.records import AssignmentRecord, GrantRecord, ShareRecord
-from authz_sidecar.directory.store import Store
+from authz_sidecar.directory.administration.identity_administration import IdentityAdministration
+from authz_sidecar.directory.review.exported import exported_identities
+from authz_sidecar.directory.review.orphans import OrphanCheck, find_orphans, held_roles
+from authz_sidecar.directory.storage.errors import DirectoryError
+from authz_sidecar.directory.storage.records import AssignmentRecord, GrantRecord, ShareRecord
+from authz_sidecar.directory.storage.store import Store
 from authz_sidecar.review.held_roles import HeldRole
 from authz_sidecar.sources.load import load_bundle
 from authz_sidecar.values import Severity

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete, text, update
 
-from authz_sidecar.directory.administration import IdentityAdministration
-from authz_sidecar.directory.backup import backup, restore
-from authz_sidecar.directory.copy import DirectoryCopy
-from authz_sidecar.directory.errors import DirectoryError
-from authz_sidecar.directory.follower import Follower, StoppedError, on_loop
-from authz_sidecar.directory.identity_import import ImportRow
-from authz_sidecar.directory.schema import CHANGES, STATE
-from authz_sidecar.directory.store import Store
+from authz_sidecar.directory.administration.identity_administration import IdentityAdministration
+from authz_sidecar.directory.administration.identity_import import ImportRow
+from authz_sidecar.directory.backup.backup import backup, restore
+from authz_sidecar.directory.memory.copy import DirectoryCopy
+from authz_sidecar.directory.memory.follower import Follower, StoppedError, on_loop
+from authz_sidecar.directory.storage.errors import DirectoryError
+from authz_sidecar.directory.storage.schema import CHANGES, STATE
+from authz_sidecar.directory.storage.store import Store
 from tests.directory.copied import ACTOR, POLICY, administration, loaded, told
 from tests.directory.test_copy import user
 from tests.postgres import Postgres, shared_postgres
@@ -277,7 +277,7 @@ def test_connections_that_are_cut_hold_nothing_up() -> None:
 
 def test_a_notification_that_never_comes_is_missed_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """A follower that hears nothing, and is not told that it does not, sees each change within a second too."""
-    monkeypatch.setattr("authz_sidecar.directory.watch.CHANNEL", "nobody_notifies")
+    monkeypatch.setattr("authz_sidecar.directory.memory.watch.CHANNEL", "nobody_notifies")
     url = shared_postgres().create_database()
     store, other = Store.open(url), Store.open(url)
     people, _ = administration(other)
@@ -294,7 +294,7 @@ def test_a_notification_that_never_comes_is_missed_by_nobody(monkeypatch: pytest
 
 def test_a_writer_is_not_held_up_for_good(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the store cannot be read after a change was committed, its writer goes on after a while."""
-    monkeypatch.setattr("authz_sidecar.directory.follower.CATCH_UP_SECONDS", 0.1)
+    monkeypatch.setattr("authz_sidecar.directory.memory.follower.CATCH_UP_SECONDS", 0.1)
     path = tmp_path / "directory.db"
     shutil.copyfile(empty_store, path)
     store = Store.open(str(path))
@@ -310,7 +310,7 @@ def test_a_writer_does_not_wait_for_somebody_elses_reading(
     stores: tuple[Store, Store, Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While another thread is reading and does not end, a writer goes on after a while, without an error."""
-    monkeypatch.setattr("authz_sidecar.directory.follower.CATCH_UP_SECONDS", 0.1)
+    monkeypatch.setattr("authz_sidecar.directory.memory.follower.CATCH_UP_SECONDS", 0.1)
     people, _ = administration(stores[0])
     reading, end = threading.Event(), threading.Event()
 

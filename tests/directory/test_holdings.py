@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz_sidecar.directory.errors import DirectoryError, Fault
-from authz_sidecar.directory.holdings import Holding, check_added, check_always_held, uncovered
+from authz_sidecar.directory.administration.holdings import Holding, check_added, check_always_held, uncovered
+from authz_sidecar.directory.storage.errors import DirectoryError, Fault
 from authz_sidecar.values.directory_rules import DirectoryRules, RoleFacts
 from authz_sidecar.values.identity import FOREVER
 

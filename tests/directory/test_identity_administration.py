@@ -7,14 +7,14 @@ import msgspec
 import pytest
 from sqlalchemy import insert, select
 
-from authz_sidecar.directory.errors import Fault
-from authz_sidecar.directory.records import (
+from authz_sidecar.directory.storage.errors import Fault
+from authz_sidecar.directory.storage.records import (
     Actor,
     GrantRecord,
     IdentityRecord,
     ShareRecord,
 )
-from authz_sidecar.directory.schema import KEYS, PASSWORDS, TOKENS
+from authz_sidecar.directory.storage.schema import KEYS, PASSWORDS, TOKENS
 from authz_sidecar.values.directory_rules import KindRules
 from tests.directory.administration_scene import (
     ADMIN,

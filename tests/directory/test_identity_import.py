@@ -1,8 +1,8 @@
 """Imports of many identities, on both databases: what is made of which rows, and the limits among them."""
 
-from authz_sidecar.directory.administration import ImportRow
-from authz_sidecar.directory.errors import Fault
-from authz_sidecar.directory.records import (
+from authz_sidecar.directory.administration.identity_administration import ImportRow
+from authz_sidecar.directory.storage.errors import Fault
+from authz_sidecar.directory.storage.records import (
     IdentityRecord,
 )
 from authz_sidecar.values.directory_rules import KindRules

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from joserfc.jws import JWSRegistry
 
-from authz_sidecar.directory.jwt import JwtIdentity, JwtVerifier
-from authz_sidecar.directory.jwt_text import MAX_BYTES
+from authz_sidecar.directory.jwt.text import MAX_BYTES
+from authz_sidecar.directory.jwt.verification import JwtIdentity, JwtVerifier
 from authz_sidecar.values import Reason
 from authz_sidecar.values.identity import IdentityKind
 from tests.directory.identity_provider import (
@@ -364,7 +364,7 @@ def test_long_tokens_take_the_place_of_many(monkeypatch: pytest.MonkeyPatch) -> 
         provider.keys = KEYS
         with verifier_of(issuer_of({"url": provider.url})) as (verifier, _):
             tokens = [sign(rsa_key(), "RS256", claims_of(jti=str(number), x="x" * 1000)) for number in range(5)]
-            monkeypatch.setattr("authz_sidecar.directory.jwt.MAX_CACHED_LENGTH", 3 * len(tokens[0]))
+            monkeypatch.setattr("authz_sidecar.directory.jwt.verification.MAX_CACHED_LENGTH", 3 * len(tokens[0]))
             found = [verifier.verify(token, NOW) for token in (*tokens, *tokens[2:])]
             assert verifier.cached == 3
             assert all(one is other for one, other in zip(found[2:], found[5:], strict=False))

@@ -6,9 +6,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from authz_sidecar.directory.copy import Contents, DirectoryCopy
-from authz_sidecar.directory.jwt_identity import JwtCredentials, jwt_identity
-from authz_sidecar.directory.key_source import KeySources
+from authz_sidecar.directory.jwt.identity import JwtCredentials, jwt_identity
+from authz_sidecar.directory.jwt.key_source import KeySources
+from authz_sidecar.directory.memory.copy import Contents, DirectoryCopy
 from authz_sidecar.values import Reason
 from authz_sidecar.values.directory_rules import DirectoryRules, GroupFacts, KindRules, RoleFacts
 from authz_sidecar.values.identity import Authenticated, Identity, IdentityKind, RoleSet, TimedRole

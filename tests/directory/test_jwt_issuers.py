@@ -9,7 +9,14 @@ import pytest
 
 from authz_sidecar.bundle.findings import Findings
 from authz_sidecar.bundle.schemas import schema_text
-from authz_sidecar.directory.issuers import ISSUERS_SCHEMAS, MAX_BYTES, MAX_ISSUERS, Issuer, load_issuers, parse_issuers
+from authz_sidecar.directory.jwt.issuers import (
+    ISSUERS_SCHEMAS,
+    MAX_BYTES,
+    MAX_ISSUERS,
+    Issuer,
+    load_issuers,
+    parse_issuers,
+)
 from authz_sidecar.values.identity import IdentityKind
 
 ROOT = Path(__file__).resolve().parents[2]

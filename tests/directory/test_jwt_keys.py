@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from joserfc.jwk import ECKey, OctKey
 from joserfc.util import int_to_base64
 
-from authz_sidecar.directory import key_fetch
-from authz_sidecar.directory.jwks import MAX_BYTES, NO_KEYS, JwksError, parse_key_set
-from authz_sidecar.directory.jwt import JwtIdentity
-from authz_sidecar.directory.key_source import KeySources, Pace
+from authz_sidecar.directory.jwt import key_fetch
+from authz_sidecar.directory.jwt.jwks import MAX_BYTES, NO_KEYS, JwksError, parse_key_set
+from authz_sidecar.directory.jwt.key_source import KeySources, Pace
+from authz_sidecar.directory.jwt.verification import JwtIdentity
 from authz_sidecar.values import Reason
 from tests.directory.identity_provider import (
     NOW,

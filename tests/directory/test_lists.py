@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from authz_sidecar.directory.administration import ImportRow
-from authz_sidecar.directory.errors import Fault
-from authz_sidecar.directory.records import (
+from authz_sidecar.directory.administration.identity_administration import ImportRow
+from authz_sidecar.directory.storage.errors import Fault
+from authz_sidecar.directory.storage.records import (
     IdentityRecord,
 )
 from tests.directory.administration_scene import (

@@ -2,10 +2,10 @@
 
 import pytest
 
-from authz_sidecar.directory.administration import ImportRow
-from authz_sidecar.directory.errors import Fault
-from authz_sidecar.directory.misplaced_roles import misplaced_roles
-from authz_sidecar.directory.records import IdentityRecord
+from authz_sidecar.directory.administration.identity_administration import ImportRow
+from authz_sidecar.directory.review.misplaced_roles import misplaced_roles
+from authz_sidecar.directory.storage.errors import Fault
+from authz_sidecar.directory.storage.records import IdentityRecord
 from authz_sidecar.review.held_roles import AssignedRole, HeldRole
 from tests.directory.administration_scene import ADMIN, HOUR, NOW, USER, Directory, refused
 

@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from authz_sidecar.directory import own_rules
-from authz_sidecar.directory.errors import Fault
+from authz_sidecar.directory.administration import own_rules
+from authz_sidecar.directory.storage.errors import Fault
 from tests.directory.administration_scene import (
     ADMIN,
     DAY,

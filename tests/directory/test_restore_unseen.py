@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from sqlalchemy import func, insert, select
 
-from authz_sidecar.directory.backup import backup, restore
-from authz_sidecar.directory.errors import DirectoryError, Fault
-from authz_sidecar.directory.records import Actor
-from authz_sidecar.directory.schema import IDENTITIES
-from authz_sidecar.directory.store import Store
+from authz_sidecar.directory.backup.backup import backup, restore
+from authz_sidecar.directory.storage.errors import DirectoryError, Fault
+from authz_sidecar.directory.storage.records import Actor
+from authz_sidecar.directory.storage.schema import IDENTITIES
+from authz_sidecar.directory.storage.store import Store
 from tests.postgres import shared_postgres
 from tests.server.sidecar import until
 

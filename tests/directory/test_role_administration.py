@@ -2,9 +2,9 @@
 
 import pytest
 
-from authz_sidecar.directory.administration import ImportRow
-from authz_sidecar.directory.errors import Fault
-from authz_sidecar.directory.records import (
+from authz_sidecar.directory.administration.identity_administration import ImportRow
+from authz_sidecar.directory.storage.errors import Fault
+from authz_sidecar.directory.storage.records import (
     AssignmentRecord,
     GrantRecord,
     IdentityRecord,

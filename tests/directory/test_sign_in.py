@@ -14,15 +14,15 @@ import pytest
 from argon2 import PasswordHasher, extract_parameters
 from argon2.profiles import RFC_9106_LOW_MEMORY
 
-from authz_sidecar.directory import lockout
-from authz_sidecar.directory import passwords as passwords_module
-from authz_sidecar.directory.errors import DirectoryError, Fault
-from authz_sidecar.directory.jwt import JwtVerifier
-from authz_sidecar.directory.lockout import count_address
-from authz_sidecar.directory.passwords import Passwords
-from authz_sidecar.directory.records import Actor, AssignmentRecord, IdentityRecord, Issued, TokenRecord
-from authz_sidecar.directory.schema import ASSIGNMENTS, AUDIT, FAILURES, IDENTITIES, PASSWORDS, TOKENS
-from authz_sidecar.directory.store import Store
+from authz_sidecar.directory.credentials import lockout
+from authz_sidecar.directory.credentials import passwords as passwords_module
+from authz_sidecar.directory.credentials.lockout import count_address
+from authz_sidecar.directory.credentials.passwords import Passwords
+from authz_sidecar.directory.jwt.verification import JwtVerifier
+from authz_sidecar.directory.storage.errors import DirectoryError, Fault
+from authz_sidecar.directory.storage.records import Actor, AssignmentRecord, IdentityRecord, Issued, TokenRecord
+from authz_sidecar.directory.storage.schema import ASSIGNMENTS, AUDIT, FAILURES, IDENTITIES, PASSWORDS, TOKENS
+from authz_sidecar.directory.storage.store import Store
 from authz_sidecar.values import Reason
 from authz_sidecar.values.directory_rules import DirectoryRules, GroupFacts, KindRules, RoleFacts
 from authz_sidecar.values.identity import Authenticated, IdentityKind
@@ -434,7 +434,7 @@ def test_hashing_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_who_signs_in_too_often_loses_the_oldest_token(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """A sign-in is never refused for the number of tokens: the one that would stop first ends."""
-    monkeypatch.setattr("authz_sidecar.directory.tokens.MOST_TOKENS", 2)
+    monkeypatch.setattr("authz_sidecar.directory.credentials.tokens.MOST_TOKENS", 2)
     issued = []
     for _ in range(3):
         scene.time += 1

@@ -12,12 +12,12 @@ import pytest
 from sqlalchemy import Connection, delete, event, func, insert, select, text
 
 from authz_sidecar.audit import chain
-from authz_sidecar.directory import change as change_module
-from authz_sidecar.directory import postgresql, sqlite_file
-from authz_sidecar.directory.errors import DirectoryError, Fault
-from authz_sidecar.directory.records import Actor, new_id
-from authz_sidecar.directory.schema import AUDIT, CHANGES, IDENTITIES, KEYS, STATE
-from authz_sidecar.directory.store import Store
+from authz_sidecar.directory.storage import change as change_module
+from authz_sidecar.directory.storage import postgresql, sqlite_file
+from authz_sidecar.directory.storage.errors import DirectoryError, Fault
+from authz_sidecar.directory.storage.records import Actor, new_id
+from authz_sidecar.directory.storage.schema import AUDIT, CHANGES, IDENTITIES, KEYS, STATE
+from authz_sidecar.directory.storage.store import Store
 from tests.directory.conftest import template
 from tests.postgres import PASSWORD, Postgres, shared_postgres
 from tests.server.sidecar import until
@@ -103,8 +103,8 @@ def test_a_store_that_stands_at_no_one_place_is_refused(store: Store, rows: int)
 def test_a_change_rests_on_what_was_seen(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A change that was permitted for an identity as it was at a revision is refused once that identity has changed, or
     where what has changed since is forgotten; changes of others do not matter."""
-    monkeypatch.setattr("authz_sidecar.directory.change.KEPT_REVISIONS", 2)
-    monkeypatch.setattr("authz_sidecar.directory.change.PRUNE_EVERY", 1)
+    monkeypatch.setattr("authz_sidecar.directory.storage.change.KEPT_REVISIONS", 2)
+    monkeypatch.setattr("authz_sidecar.directory.storage.change.PRUNE_EVERY", 1)
     for id in ("a", "b"):
         add(store, id)
 
@@ -306,7 +306,7 @@ def test_changes_are_forgotten_by_number_and_by_age(store: Store, monkeypatch: p
 
 def test_a_change_waits_its_turn_and_then_says_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A change that another of its process holds up for too long is refused as unavailable, and changes nothing."""
-    monkeypatch.setattr("authz_sidecar.directory.store.CHANGE_SECONDS", 0.05)
+    monkeypatch.setattr("authz_sidecar.directory.storage.store.CHANGE_SECONDS", 0.05)
     with store.change(OPERATOR, 0.0) as change:
         change.touch("identity", "a")
         with ThreadPoolExecutor(1) as thread:

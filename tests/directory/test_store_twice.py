@@ -4,12 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from authz_sidecar.directory.records import Actor
-from authz_sidecar.directory.store import Store
+from authz_sidecar.directory.storage.records import Actor
+from authz_sidecar.directory.storage.store import Store
 
 LOOK = """
 import sys
-from authz_sidecar.directory.store import Store
+from authz_sidecar.directory.storage.store import Store
 store = Store.open(sys.argv[1], migrate=False, check=False)
 print(store.state().audit_sequence)
 store.close()

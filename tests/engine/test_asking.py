@@ -10,7 +10,7 @@ from authz_sidecar.bundle.parse import parse_bundle
 from authz_sidecar.bundle.standard_model import EXTENDED
 from authz_sidecar.compile.compiler import compile_bundle
 from authz_sidecar.compile.snapshot import Snapshot
-from authz_sidecar.directory.copy import Contents, DirectoryCopy
+from authz_sidecar.directory.memory.copy import Contents, DirectoryCopy
 from authz_sidecar.engine import Answer, Asker, Engine, Identities, UnwitnessedError
 from authz_sidecar.engine.asking import decide_as
 from authz_sidecar.values import Reason, Request, build_request

@@ -18,11 +18,11 @@ from authz_sidecar._proto.authz.v1.audit_service_pb2_grpc import AuditServiceStu
 from authz_sidecar._proto.authz.v1.credential_service_pb2_grpc import CredentialServiceStub
 from authz_sidecar._proto.authz.v1.directory_service_pb2_grpc import DirectoryServiceStub
 from authz_sidecar.audit.verification import verify
-from authz_sidecar.directory.bootstrap import bootstrap
-from authz_sidecar.directory.policy import PolicyView
-from authz_sidecar.directory.records import Actor, IdentityRecord
-from authz_sidecar.directory.schema import ASSIGNMENTS, AUDIT, CHANGES, IDENTITIES
-from authz_sidecar.directory.store import Store
+from authz_sidecar.directory.administration.policy import PolicyView
+from authz_sidecar.directory.credentials.bootstrap import bootstrap
+from authz_sidecar.directory.storage.records import Actor, IdentityRecord
+from authz_sidecar.directory.storage.schema import ASSIGNMENTS, AUDIT, CHANGES, IDENTITIES
+from authz_sidecar.directory.storage.store import Store
 from authz_sidecar.values.identity import IdentityKind
 from tests.server.administered import MODEL, snapshot_of
 from tests.server.sidecar import COMMAND, FREE_PORTS, Sidecar, check_of, environment, running_sidecar

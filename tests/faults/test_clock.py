@@ -14,8 +14,8 @@ from authz_sidecar._proto.authz.v1 import identity_pb2 as record
 from authz_sidecar.audit.checkpoint import CheckpointFile
 from authz_sidecar.audit.signing import create_key
 from authz_sidecar.audit.verification import verify
-from authz_sidecar.directory.schema import KEYS
-from authz_sidecar.directory.store import Store
+from authz_sidecar.directory.storage.schema import KEYS
+from authz_sidecar.directory.storage.store import Store
 from tests.faults.scene import Client, Scene, ask, check_whole, reason
 from tests.faults.stepped_clock import SteppedClock
 from tests.server.sidecar import failure_of

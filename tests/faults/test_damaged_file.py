@@ -10,8 +10,8 @@ import pytest
 
 from authz_sidecar._proto.authz.v1 import directory_service_pb2 as directory
 from authz_sidecar.audit.verification import verify
-from authz_sidecar.directory.backup import backup, restore
-from authz_sidecar.directory.store import Store
+from authz_sidecar.directory.backup.backup import backup, restore
+from authz_sidecar.directory.storage.store import Store
 from tests.faults.scene import Client, Scene, ask, reason, refused_start
 from tests.server.sidecar import Failure, Sidecar, until
 

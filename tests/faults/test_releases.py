@@ -11,9 +11,9 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, MetaData, Table, text, update
 
-from authz_sidecar.directory import migration, postgresql, sqlite_file
-from authz_sidecar.directory.place import parse_place
-from authz_sidecar.directory.schema import METADATA, STATE
+from authz_sidecar.directory.storage import migration, postgresql, sqlite_file
+from authz_sidecar.directory.storage.place import parse_place
+from authz_sidecar.directory.storage.schema import METADATA, STATE
 from tests.faults.scene import Scene, ask, check_whole, reason, refused_start
 from tests.postgres import shared_postgres
 from tests.server.sidecar import Sidecar, failure_of, until

@@ -23,9 +23,9 @@ from authz_sidecar._proto.authz.v1.credential_service_pb2_grpc import Credential
 from authz_sidecar._proto.authz.v1.directory_service_pb2_grpc import DirectoryServiceStub
 from authz_sidecar.audit.signing import create_key
 from authz_sidecar.cli.main import run
-from authz_sidecar.directory.schema import KEYS, PASSWORDS, TOKENS
-from authz_sidecar.directory.secrets import SecretKind, checksum, create_secret, hash_secret, parse
-from authz_sidecar.directory.store import Store
+from authz_sidecar.directory.storage.schema import KEYS, PASSWORDS, TOKENS
+from authz_sidecar.directory.storage.secrets import SecretKind, checksum, create_secret, hash_secret, parse
+from authz_sidecar.directory.storage.store import Store
 from tests.directory.identity_provider import AUDIENCE, ISSUER, ec_key, public, sign
 from tests.faults.scene import SECONDS, Scene
 from tests.postgres import PASSWORD as OF_THE_DATABASE

@@ -9,9 +9,9 @@ import grpc
 from authz_sidecar._proto.authz.v1 import audit_service_pb2 as audit
 from authz_sidecar._proto.authz.v1 import directory_service_pb2 as directory
 from authz_sidecar._proto.authz.v1 import identity_pb2 as record
-from authz_sidecar.directory.credential_administration import CredentialAdministration
-from authz_sidecar.directory.policy import PolicyView
-from authz_sidecar.directory.store import Store
+from authz_sidecar.directory.administration.policy import PolicyView
+from authz_sidecar.directory.credentials.credential_administration import CredentialAdministration
+from authz_sidecar.directory.storage.store import Store
 from tests.faults.scene import MANIFEST, OPERATOR, ROLES, Scene, ask, check_whole, reason
 from tests.postgres import PASSWORD, Postgres
 from tests.server.administered import snapshot_of

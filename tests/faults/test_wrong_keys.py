@@ -9,9 +9,9 @@ import grpc
 from sqlalchemy import func, select
 
 from authz_sidecar._proto.authz.v1 import check_pb2, credential_service_pb2
-from authz_sidecar.directory.schema import METADATA
-from authz_sidecar.directory.secrets import SecretKind, checksum, create_secret
-from authz_sidecar.directory.store import Store
+from authz_sidecar.directory.storage.schema import METADATA
+from authz_sidecar.directory.storage.secrets import SecretKind, checksum, create_secret
+from authz_sidecar.directory.storage.store import Store
 from tests.faults.scene import SECONDS, Client, Scene, ask, check_whole, reason
 from tests.server.sidecar import Sidecar, check_of, failure_of
 

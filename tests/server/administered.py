@@ -15,21 +15,21 @@ from authz_sidecar.bundle.files import BundleFiles
 from authz_sidecar.bundle.parse import parse_bundle
 from authz_sidecar.compile.compiler import compile_bundle
 from authz_sidecar.compile.snapshot import Snapshot
-from authz_sidecar.directory.administration import IdentityAdministration
-from authz_sidecar.directory.authentication import Authenticator
-from authz_sidecar.directory.copy import DirectoryCopy
-from authz_sidecar.directory.credential_administration import CredentialAdministration
-from authz_sidecar.directory.follower import Follower, on_loop
-from authz_sidecar.directory.policy import PolicyView
-from authz_sidecar.directory.policy_review import PolicyPlace
-from authz_sidecar.directory.records import Actor, AssignmentRecord, IdentityRecord
-from authz_sidecar.directory.store import Store
+from authz_sidecar.directory.administration.identity_administration import IdentityAdministration
+from authz_sidecar.directory.administration.policy import PolicyView
+from authz_sidecar.directory.credentials.authentication import Authenticator
+from authz_sidecar.directory.credentials.credential_administration import CredentialAdministration
+from authz_sidecar.directory.memory.copy import DirectoryCopy
+from authz_sidecar.directory.memory.follower import Follower, on_loop
+from authz_sidecar.directory.review.policy_review import PolicyPlace
+from authz_sidecar.directory.storage.records import Actor, AssignmentRecord, IdentityRecord
+from authz_sidecar.directory.storage.store import Store
 from authz_sidecar.engine import Engine, Identities, PolicyStatus
 from authz_sidecar.engine.holdings import assigned_places, assigned_roles
 from authz_sidecar.engine.refresh import Refreshed, RefreshOutcome
 from authz_sidecar.transports.address import Address
-from authz_sidecar.transports.grpc.administration import AdministrationServices
-from authz_sidecar.transports.grpc.guard import Guard
+from authz_sidecar.transports.grpc.administration.guard import Guard
+from authz_sidecar.transports.grpc.administration.services import AdministrationServices
 from authz_sidecar.transports.grpc.server import GrpcServer
 from authz_sidecar.values.identity import IdentityKind
 from authz_sidecar.values.limits import Limits

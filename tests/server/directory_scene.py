@@ -7,11 +7,11 @@ from typing import Any
 
 from authz_sidecar._proto.authz.v1 import check_pb2
 from authz_sidecar.bundle.standard_model import EXTENDED
-from authz_sidecar.directory.administration import IdentityAdministration
-from authz_sidecar.directory.credential_administration import CredentialAdministration
-from authz_sidecar.directory.policy import PolicyView
-from authz_sidecar.directory.records import Actor, AssignmentRecord, IdentityRecord, ShareRecord
-from authz_sidecar.directory.store import Store
+from authz_sidecar.directory.administration.identity_administration import IdentityAdministration
+from authz_sidecar.directory.administration.policy import PolicyView
+from authz_sidecar.directory.credentials.credential_administration import CredentialAdministration
+from authz_sidecar.directory.storage.records import Actor, AssignmentRecord, IdentityRecord, ShareRecord
+from authz_sidecar.directory.storage.store import Store
 from authz_sidecar.values.directory_rules import DirectoryRules, RoleFacts
 from authz_sidecar.values.identity import IdentityKind
 from tests.server.sidecar import Sidecar, check_of, running_sidecar, until

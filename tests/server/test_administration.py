@@ -15,8 +15,8 @@ from authz_sidecar._proto.authz.v1 import credential_service_pb2 as credential
 from authz_sidecar._proto.authz.v1 import directory_service_pb2 as directory
 from authz_sidecar._proto.authz.v1 import identity_pb2 as record
 from authz_sidecar._proto.authz.v1 import policy_service_pb2 as policy
-from authz_sidecar.directory.records import AssignmentRecord, GrantRecord, ShareRecord
-from authz_sidecar.transports.grpc.guard import NEEDED
+from authz_sidecar.directory.storage.records import AssignmentRecord, GrantRecord, ShareRecord
+from authz_sidecar.transports.grpc.administration.guard import NEEDED
 from authz_sidecar.values.identity import IdentityKind
 from tests.server.administered import OPERATOR, Administered, administered, snapshot_of
 from tests.server.sidecar import Failure, failure_of

@@ -12,7 +12,7 @@ from google.protobuf import field_mask_pb2, timestamp_pb2
 
 from authz_sidecar._proto.authz.v1 import credential_service_pb2 as credential
 from authz_sidecar._proto.authz.v1 import directory_service_pb2 as directory
-from authz_sidecar.directory.records import AssignmentRecord
+from authz_sidecar.directory.storage.records import AssignmentRecord
 from tests.server.administered import OPERATOR, Administered, administered
 from tests.server.sidecar import failure_of
 

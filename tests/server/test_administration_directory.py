@@ -18,9 +18,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from authz_sidecar._proto.authz.v1 import credential_service_pb2 as credential
 from authz_sidecar._proto.authz.v1 import directory_service_pb2 as directory
 from authz_sidecar._proto.authz.v1 import identity_pb2 as record
-from authz_sidecar.directory.records import AssignmentRecord
-from authz_sidecar.transports.grpc.administration_conversion import asked as asked_of
-from authz_sidecar.transports.grpc.page_tokens import PageTokens
+from authz_sidecar.directory.storage.records import AssignmentRecord
+from authz_sidecar.transports.grpc.administration.conversion import asked as asked_of
+from authz_sidecar.transports.grpc.administration.page_tokens import PageTokens
 from tests.server.administered import MANIFEST, OPERATOR, ROLES, Administered, administered, snapshot_of
 from tests.server.sidecar import Failure, failure_of
 
@@ -685,7 +685,7 @@ def test_what_is_done_is_in_the_audit_under_the_callers_name(server: Administere
     """The audit has who did it, by which credential, from where, and under which name of the call."""
     from sqlalchemy import select
 
-    from authz_sidecar.directory.schema import AUDIT
+    from authz_sidecar.directory.storage.schema import AUDIT
 
     id = name("audited")
     message = directory.CreateIdentityRequest(identity=record.Identity(id=id, kind=USER, company="acme"))

@@ -16,8 +16,8 @@ from authz_sidecar.bundle.files import BundleFiles
 from authz_sidecar.bundle.parse import parse_bundle
 from authz_sidecar.compile.compiler import compile_bundle
 from authz_sidecar.compile.snapshot import Snapshot
-from authz_sidecar.directory.administration import IdentityAdministration
-from authz_sidecar.directory.records import AssignmentRecord, IdentityRecord, ShareRecord
+from authz_sidecar.directory.administration.identity_administration import IdentityAdministration
+from authz_sidecar.directory.storage.records import AssignmentRecord, IdentityRecord, ShareRecord
 from authz_sidecar.engine.holdings import assigned_places
 from authz_sidecar.values.identity import IdentityKind
 from tests.server.administered import MANIFEST, OPERATOR, ROLES, Administered, administered, snapshot_of

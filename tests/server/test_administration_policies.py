@@ -10,8 +10,8 @@ import grpc
 import pytest
 
 from authz_sidecar._proto.authz.v1 import policy_service_pb2 as policy
-from authz_sidecar.directory import policy_reviewer
-from authz_sidecar.directory.policy_review import DiffOrder, PolicyPlace, Refused, Versions, VersionsOrder
+from authz_sidecar.directory.review import policy_reviewer
+from authz_sidecar.directory.review.policy_review import DiffOrder, PolicyPlace, Refused, Versions, VersionsOrder
 from authz_sidecar.sources.remote import parse_remote
 from authz_sidecar.sources.source import GitSettings, GitSource, find_clone
 from tests.server.administered import MANIFEST, MODEL, ROLES, Administered, administered, snapshot_of
@@ -209,7 +209,7 @@ def test_what_names_no_version_is_refused(served: Served, base: str) -> None:
 
 def test_a_report_that_no_message_holds_is_told_as_that(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """A comparison whose report is longer than a message, as text or as JSON, is refused before it is read."""
-    monkeypatch.setattr("authz_sidecar.transports.grpc.policy_administration.DiffOrder", _small_order)
+    monkeypatch.setattr("authz_sidecar.transports.grpc.administration.policy_versions.DiffOrder", _small_order)
     message = policy.DiffPolicyVersionsRequest(base=served.commits[0], head=served.commits[1])
     failure = failure_of(lambda: served.ask("DiffPolicyVersions", message))
     assert (failure.code, failure.info.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "ANSWER_TOO_LARGE")

@@ -15,10 +15,10 @@ from authz_sidecar._proto.authz.v1 import policy_service_pb2 as policy
 from authz_sidecar._proto.authz.v1.credential_service_pb2_grpc import CredentialServiceStub
 from authz_sidecar._proto.authz.v1.directory_service_pb2_grpc import DirectoryServiceStub
 from authz_sidecar._proto.authz.v1.policy_service_pb2_grpc import PolicyServiceStub
-from authz_sidecar.directory.bootstrap import bootstrap
-from authz_sidecar.directory.policy import PolicyView
-from authz_sidecar.directory.records import IdentityRecord
-from authz_sidecar.directory.store import Store
+from authz_sidecar.directory.administration.policy import PolicyView
+from authz_sidecar.directory.credentials.bootstrap import bootstrap
+from authz_sidecar.directory.storage.records import IdentityRecord
+from authz_sidecar.directory.storage.store import Store
 from authz_sidecar.values.identity import IdentityKind
 from tests.server.administered import MANIFEST, MODEL, OPERATOR, ROLES, snapshot_of
 from tests.server.sidecar import check_of, failure_of, running_sidecar, until

@@ -9,8 +9,8 @@ import grpc
 import pytest
 
 from authz_sidecar._proto.authz.v1 import check_pb2, explain_pb2, filter_pb2
-from authz_sidecar.directory.authentication import Authenticator
-from authz_sidecar.directory.copy import Contents, DirectoryCopy
+from authz_sidecar.directory.credentials.authentication import Authenticator
+from authz_sidecar.directory.memory.copy import Contents, DirectoryCopy
 from authz_sidecar.engine import Answer, Engine, Identities
 from authz_sidecar.transports.grpc.errors import CallError, ErrorReason
 from authz_sidecar.transports.grpc.service import AuthorizationService

@@ -15,9 +15,9 @@ from sqlalchemy import select
 
 from authz_sidecar._proto.authz.v1 import authenticate_pb2, check_pb2, explain_pb2, filter_pb2, identity_pb2
 from authz_sidecar.cli import main
-from authz_sidecar.directory.authentication import Authenticator
-from authz_sidecar.directory.copy import Changes, Contents, DirectoryCopy
-from authz_sidecar.directory.schema import AUDIT
+from authz_sidecar.directory.credentials.authentication import Authenticator
+from authz_sidecar.directory.memory.copy import Changes, Contents, DirectoryCopy
+from authz_sidecar.directory.storage.schema import AUDIT
 from authz_sidecar.engine import Engine, Identities
 from authz_sidecar.transports.grpc.service import BATCH_TURN, TOKEN_TURN, AuthorizationService
 from authz_sidecar.values.limits import Limits

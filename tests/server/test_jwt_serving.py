@@ -11,7 +11,7 @@ import pytest
 from authz_sidecar._proto.authz.v1 import check_pb2, credential_service_pb2
 from authz_sidecar._proto.authz.v1.credential_service_pb2_grpc import CredentialServiceStub
 from authz_sidecar.audit.signing import create_key
-from authz_sidecar.directory.backup import backup, restore
+from authz_sidecar.directory.backup.backup import backup, restore
 from tests.directory.identity_provider import AUDIENCE, ISSUER, Provider, public, rsa_key, running_provider, sign
 from tests.server.directory_scene import Scene, reason, served
 from tests.server.sidecar import Sidecar, until

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from authz_sidecar.directory.administration import IdentityAdministration
-from authz_sidecar.directory.store import Store
+from authz_sidecar.directory.administration.identity_administration import IdentityAdministration
+from authz_sidecar.directory.storage.store import Store
 from tests.directory.people import OPERATOR, ROLES, WITHOUT_CHIEF, add, people, write_policies
 from tests.server.sidecar import (
     COMMAND,

@@ -5,7 +5,7 @@ import base64
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz_sidecar.transports.grpc.page_tokens import PageTokens
+from authz_sidecar.transports.grpc.administration.page_tokens import PageTokens
 
 TOKENS = PageTokens(b"secret")
 PLACES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=200)

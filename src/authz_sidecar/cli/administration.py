@@ -25,8 +25,8 @@ from authz_sidecar.cli.terminal import CommandError, Terminal
 
 if TYPE_CHECKING:
     from authz_sidecar.cli.store_administration import StoreAdministration
-    from authz_sidecar.directory.errors import DirectoryError
-    from authz_sidecar.transports.grpc.administration_client import AdministrationClient
+    from authz_sidecar.directory.storage.errors import DirectoryError
+    from authz_sidecar.transports.grpc.administration.client import AdministrationClient
     from authz_sidecar.transports.grpc.client import CallFailedError
 
 # What a command administers; both take the same calls.
@@ -81,7 +81,7 @@ def administration(terminal: Terminal, options: AdministrationOptions) -> Iterat
     """What the options name, for the time of a command. What it refuses ends the command with its remedy."""
     directory = chosen_directory(terminal, options["connection"], options["directory"])
     if directory is None:
-        from authz_sidecar.transports.grpc.administration_client import AdministrationClient
+        from authz_sidecar.transports.grpc.administration.client import AdministrationClient
 
         connection = options["connection"]
         credential = read_credential(terminal, connection)
@@ -144,8 +144,8 @@ def administration_problems(error: "CallFailedError", connection: Connection) ->
 @contextlib.contextmanager
 def _local(terminal: Terminal, directory: str, policies: Path) -> Iterator["StoreAdministration"]:
     from authz_sidecar.cli.store_administration import StoreAdministration
-    from authz_sidecar.directory.errors import DirectoryError
-    from authz_sidecar.directory.records import Actor
+    from authz_sidecar.directory.storage.errors import DirectoryError
+    from authz_sidecar.directory.storage.records import Actor
 
     with open_store(terminal, directory) as store:
         try:

@@ -20,7 +20,7 @@ from authz_sidecar.cli.identities import ASSIGNMENT_COLUMNS
 from authz_sidecar.cli.listing import show_list
 from authz_sidecar.cli.removal import delete_command
 from authz_sidecar.cli.terminal import Terminal
-from authz_sidecar.directory.records import AssignmentRecord
+from authz_sidecar.directory.storage.records import AssignmentRecord
 
 EXAMPLES = """\b
 Examples:

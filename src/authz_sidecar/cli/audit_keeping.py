@@ -23,7 +23,7 @@ from authz_sidecar.values.instant import time_text
 if TYPE_CHECKING:
     from authz_sidecar.audit.retention import Plan
     from authz_sidecar.audit.verification import Report
-    from authz_sidecar.directory.store import Store
+    from authz_sidecar.directory.storage.store import Store
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 BROKEN = 1
@@ -213,7 +213,7 @@ def prune(
     from authz_sidecar.audit.checkpoint_writer import BrokenChainError
     from authz_sidecar.audit.retention import Retention
     from authz_sidecar.audit.signing import PublicKey, SigningKey
-    from authz_sidecar.directory.records import Actor
+    from authz_sidecar.directory.storage.records import Actor
 
     terminal = Terminal(color)
     with _store(terminal, directory) as store, Progress(terminal) as progress:
@@ -266,7 +266,7 @@ def create(file: Path, color: str) -> None:
 def _store(terminal: Terminal, directory: str | None) -> "Iterator[Store]":
     from authz_sidecar.audit.checkpoint import CheckpointError
     from authz_sidecar.audit.signing import KeyFileError
-    from authz_sidecar.directory.errors import DirectoryError
+    from authz_sidecar.directory.storage.errors import DirectoryError
 
     if directory is None:
         help = "give `--directory URL`: a server cannot be asked to prove itself"
@@ -282,7 +282,7 @@ def _store(terminal: Terminal, directory: str | None) -> "Iterator[Store]":
 
 def _writing(store: "Store") -> Callable[[], Any]:
     from authz_sidecar.audit.record import SIDECAR
-    from authz_sidecar.directory.records import Actor
+    from authz_sidecar.directory.storage.records import Actor
 
     @contextlib.contextmanager
     def write() -> Iterator[Any]:

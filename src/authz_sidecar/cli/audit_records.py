@@ -24,8 +24,8 @@ from authz_sidecar.values.instant import time_text
 
 if TYPE_CHECKING:
     from authz_sidecar.audit.reading import AuditFilter, Entry
-    from authz_sidecar.directory.store import Store
-    from authz_sidecar.transports.grpc.audit_client import AuditClient
+    from authz_sidecar.directory.storage.store import Store
+    from authz_sidecar.transports.grpc.administration.audit_client import AuditClient
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 LIMIT = 1000
@@ -188,7 +188,7 @@ def export(form: str, output: Path | None, **options: Unpack[RecordOptions]) -> 
 
 @contextlib.contextmanager
 def _client(terminal: Terminal, connection: Connection) -> "Iterator[AuditClient]":
-    from authz_sidecar.transports.grpc.audit_client import AuditClient
+    from authz_sidecar.transports.grpc.administration.audit_client import AuditClient
 
     credential = read_credential(terminal, connection)
     with connect(terminal, AuditClient, connection, credential, administration_problems) as client:
@@ -198,7 +198,7 @@ def _client(terminal: Terminal, connection: Connection) -> "Iterator[AuditClient
 @contextlib.contextmanager
 def _store(terminal: Terminal, directory: str) -> "Iterator[Store]":
     from authz_sidecar.audit.reading import MovedAuditError, UnreadableRecordError
-    from authz_sidecar.directory.errors import DirectoryError
+    from authz_sidecar.directory.storage.errors import DirectoryError
 
     with open_store(terminal, directory, migrate=False) as store:
         try:

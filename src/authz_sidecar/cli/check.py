@@ -166,8 +166,8 @@ def _asks_server(connection: Connection) -> bool:
 def _known(terminal: Terminal, request: Request, directory: str) -> Request:
     """The request with what the directory knows of its subject; raises CommandError where it cannot be read."""
     from authz_sidecar.cli.administration import directory_problems
-    from authz_sidecar.directory.errors import DirectoryError
-    from authz_sidecar.directory.loading import read_identity
+    from authz_sidecar.directory.memory.loading import read_identity
+    from authz_sidecar.directory.storage.errors import DirectoryError
 
     with open_store(terminal, directory) as store:
         try:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from authz_sidecar.cli.terminal import FAINT, Line, Terminal, visible
-from authz_sidecar.directory.records import TokenRecord
+from authz_sidecar.directory.storage.records import TokenRecord
 from authz_sidecar.values.identity import IdentityKind
 from authz_sidecar.values.instant import time_text
 

@@ -202,7 +202,7 @@ def read_credential(terminal: Terminal, connection: Connection) -> str:
             help = "put the key or token alone into it"
             raise CommandError(terminal, (f"`{CREDENTIAL}` does not hold a credential", help))
         return credential
-    from authz_sidecar.directory.secrets import PATTERN
+    from authz_sidecar.directory.storage.secrets import PATTERN
 
     try:
         with file.open("rb") as opened:

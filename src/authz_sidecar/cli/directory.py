@@ -16,7 +16,7 @@ from authz_sidecar.cli.terminal import CommandError, Terminal
 if TYPE_CHECKING:
     # The database is loaded by commands that open one.
     from authz_sidecar.bundle.identities import IdentitiesFile
-    from authz_sidecar.directory.store import Store
+    from authz_sidecar.directory.storage.store import Store
     from authz_sidecar.review.held_roles import AssignedRole, HeldRole, RolesTogether
 
 VARIABLE = "AUTHZ_DIRECTORY"
@@ -83,8 +83,8 @@ def sqlite_file(url: str) -> Path | None:
 def open_store(terminal: Terminal, url: str, *, create: bool = False, migrate: bool = True) -> "Iterator[Store]":
     """The store of a directory, for the time of a command; with `create` a file that is not there is made. Raises
     CommandError where it cannot be opened."""
-    from authz_sidecar.directory.errors import DirectoryError
-    from authz_sidecar.directory.store import Store
+    from authz_sidecar.directory.storage.errors import DirectoryError
+    from authz_sidecar.directory.storage.store import Store
 
     file = sqlite_file(url)
     if file is not None and not create and not file.is_file():
@@ -102,8 +102,8 @@ def open_store(terminal: Terminal, url: str, *, create: bool = False, migrate: b
 
 def read_identities(terminal: Terminal, url: str) -> "IdentitiesFile":
     """What the identities of a directory hold now, as an exported file has it; raises CommandError."""
-    from authz_sidecar.directory.errors import DirectoryError
-    from authz_sidecar.directory.exported import exported_identities
+    from authz_sidecar.directory.review.exported import exported_identities
+    from authz_sidecar.directory.storage.errors import DirectoryError
 
     with open_store(terminal, url, migrate=False) as store:
         try:
@@ -114,8 +114,8 @@ def read_identities(terminal: Terminal, url: str) -> "IdentitiesFile":
 
 def read_held_roles(terminal: Terminal, url: str) -> "list[HeldRole]":
     """The roles that identities of a directory hold, with some of them; raises CommandError."""
-    from authz_sidecar.directory.errors import DirectoryError
-    from authz_sidecar.directory.orphans import held_roles
+    from authz_sidecar.directory.review.orphans import held_roles
+    from authz_sidecar.directory.storage.errors import DirectoryError
 
     with open_store(terminal, url, migrate=False) as store:
         try:
@@ -127,8 +127,8 @@ def read_held_roles(terminal: Terminal, url: str) -> "list[HeldRole]":
 
 def read_roles_together(terminal: Terminal, url: str, roles: Collection[str]) -> "list[RolesTogether]":
     """Those of `roles` that identities of a directory hold together, with some of them; raises CommandError."""
-    from authz_sidecar.directory.errors import DirectoryError
-    from authz_sidecar.directory.primary_roles import roles_together
+    from authz_sidecar.directory.administration.primary_roles import roles_together
+    from authz_sidecar.directory.storage.errors import DirectoryError
 
     with open_store(terminal, url, migrate=False) as store:
         try:
@@ -141,8 +141,8 @@ def read_roles_together(terminal: Terminal, url: str, roles: Collection[str]) ->
 def read_misplaced_roles(terminal: Terminal, url: str, assigned: "Iterable[AssignedRole]") -> "list[HeldRole]":
     """The roles that identities of a directory hold where they do not belong, by it or `assigned` by a bundle, with
     some of them; raises CommandError."""
-    from authz_sidecar.directory.errors import DirectoryError
-    from authz_sidecar.directory.misplaced_roles import misplaced_roles
+    from authz_sidecar.directory.review.misplaced_roles import misplaced_roles
+    from authz_sidecar.directory.storage.errors import DirectoryError
 
     with open_store(terminal, url, migrate=False) as store:
         try:

@@ -20,7 +20,7 @@ from authz_sidecar.cli.identities import GRANT_COLUMNS
 from authz_sidecar.cli.listing import show_list
 from authz_sidecar.cli.removal import delete_command
 from authz_sidecar.cli.terminal import Terminal
-from authz_sidecar.directory.records import GrantRecord
+from authz_sidecar.directory.storage.records import GrantRecord
 
 EXAMPLES = """\b
 Examples:

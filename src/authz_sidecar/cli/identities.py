@@ -26,7 +26,7 @@ from authz_sidecar.cli.command_group import CommandGroup
 from authz_sidecar.cli.listing import all_records, show_list
 from authz_sidecar.cli.removal import delete_command
 from authz_sidecar.cli.terminal import CommandError, Terminal
-from authz_sidecar.directory.records import IdentityRecord
+from authz_sidecar.directory.storage.records import IdentityRecord
 from authz_sidecar.values.identity import IdentityKind
 
 KINDS = {kind.label.replace("_", "-"): kind for kind in IdentityKind}

@@ -12,10 +12,10 @@ from authz_sidecar.cli.administration import Administration, AdministrationOptio
 from authz_sidecar.cli.listing import all_records
 from authz_sidecar.cli.progress import Progress
 from authz_sidecar.cli.terminal import CommandError, Terminal, end, visible
-from authz_sidecar.directory.errors import DirectoryError, Fault
-from authz_sidecar.directory.identity_import import Imported, ImportFailure, ImportRow
-from authz_sidecar.directory.records import HAND, AssignmentRecord, IdentityRecord
-from authz_sidecar.transports.grpc.administration_client import AdministrationClient
+from authz_sidecar.directory.administration.identity_import import Imported, ImportFailure, ImportRow
+from authz_sidecar.directory.storage.errors import DirectoryError, Fault
+from authz_sidecar.directory.storage.records import HAND, AssignmentRecord, IdentityRecord
+from authz_sidecar.transports.grpc.administration.client import AdministrationClient
 from authz_sidecar.transports.grpc.client import CallFailedError
 from authz_sidecar.values.identity import IdentityKind
 from authz_sidecar.values.spreadsheet import escape_cell, unescape_cell

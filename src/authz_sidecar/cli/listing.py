@@ -6,7 +6,7 @@ from typing import Any
 from authz_sidecar.cli.administration import Administration, AdministrationOptions, administration
 from authz_sidecar.cli.columns import show_records
 from authz_sidecar.cli.terminal import FAINT, Terminal
-from authz_sidecar.directory.records import Page
+from authz_sidecar.directory.storage.records import Page
 
 PAGE = 1000
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from authz_sidecar.cli.loading import CompiledBundle, require_bundle
 from authz_sidecar.cli.terminal import CommandError, Terminal
-from authz_sidecar.directory.policy import PolicyView
+from authz_sidecar.directory.administration.policy import PolicyView
 from authz_sidecar.engine.holdings import assigned_places, assigned_roles
 
 

@@ -19,7 +19,7 @@ from authz_sidecar.values.identity import Identity
 from authz_sidecar.values.lineage import is_commit
 
 if TYPE_CHECKING:
-    from authz_sidecar.directory.store import Store
+    from authz_sidecar.directory.storage.store import Store
 
 # Policies that are held at once, and that are read in all: a log may name many, or have been made up.
 MOST_HELD = 8
@@ -94,7 +94,7 @@ class PresentIdentities:
     """The identities of a directory as they are now."""
 
     def __init__(self, terminal: Terminal, store: "Store") -> None:
-        from authz_sidecar.directory.assembly import Assembler
+        from authz_sidecar.directory.memory.assembly import Assembler
 
         self._terminal = terminal
         self._store = store
@@ -104,8 +104,8 @@ class PresentIdentities:
 
     def __call__(self, ids: Collection[str]) -> tuple[int, Mapping[str, Identity]]:
         """The newest revision that was read, and those of the identities that there are. Raises CommandError."""
-        from authz_sidecar.directory.errors import DirectoryError
-        from authz_sidecar.directory.loading import read_identities
+        from authz_sidecar.directory.memory.loading import read_identities
+        from authz_sidecar.directory.storage.errors import DirectoryError
 
         if len(self._known) > MOST_IDENTITIES:
             self._known.clear()

@@ -10,7 +10,7 @@ import click
 
 from authz_sidecar.cli.columns import record_data, show_record
 from authz_sidecar.cli.terminal import CommandError, Terminal, visible
-from authz_sidecar.directory.records import Issued
+from authz_sidecar.directory.storage.records import Issued
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 OWNER_ONLY = 0o600
@@ -81,7 +81,7 @@ def show_secret(
 
 
 def _text(issued: Issued, shape: str) -> str:
-    from authz_sidecar.directory.key_file import key_csv, key_json
+    from authz_sidecar.directory.credentials.key_file import key_csv, key_json
 
     return key_json(issued) if shape == "json" else key_csv(issued)
 

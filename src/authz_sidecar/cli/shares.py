@@ -21,7 +21,7 @@ from authz_sidecar.cli.identities import SHARE_COLUMNS
 from authz_sidecar.cli.listing import show_list
 from authz_sidecar.cli.removal import delete_command
 from authz_sidecar.cli.terminal import CommandError, Terminal
-from authz_sidecar.directory.records import ShareRecord
+from authz_sidecar.directory.storage.records import ShareRecord
 
 EXAMPLES = """\b
 Examples:

@@ -19,7 +19,7 @@ from authz_sidecar.cli.terminal import CommandError, Terminal, visible
 from authz_sidecar.values.instant import time_text
 
 if TYPE_CHECKING:
-    from authz_sidecar.directory.backup import BackupReport, Form
+    from authz_sidecar.directory.backup.backup import BackupReport, Form
 
 EXAMPLES = """\b
 Examples:
@@ -73,9 +73,9 @@ def bootstrap_directory(
     made."""
     from authz_sidecar.cli.policy_view import policy_view, require_policies
     from authz_sidecar.decide.decider import Decider
-    from authz_sidecar.directory.bootstrap import bootstrap
-    from authz_sidecar.directory.errors import DirectoryError
-    from authz_sidecar.directory.records import Actor, IdentityRecord
+    from authz_sidecar.directory.credentials.bootstrap import bootstrap
+    from authz_sidecar.directory.storage.errors import DirectoryError
+    from authz_sidecar.directory.storage.records import Actor, IdentityRecord
     from authz_sidecar.values.identity import IdentityKind
 
     terminal = Terminal(color)
@@ -106,8 +106,8 @@ def status(directory: str | None, form: str, color: str) -> None:
     """Say where the store stands: its revision, what it holds, and its audit."""
     from sqlalchemy import Table, func, select
 
-    from authz_sidecar.directory import schema
-    from authz_sidecar.directory.change import read_state
+    from authz_sidecar.directory.storage import schema
+    from authz_sidecar.directory.storage.change import read_state
 
     terminal = Terminal(color)
     with open_store(terminal, _required(terminal, directory), migrate=False) as store, store.read() as connection:
@@ -167,8 +167,8 @@ def backup(directory: str | None, output: Path, shape: "Form | None", form: str,
 
     The file holds the hashes of keys and passwords: keep it as you keep the store.
     """
-    from authz_sidecar.directory.backup import backup as copy_store
-    from authz_sidecar.directory.errors import DirectoryError
+    from authz_sidecar.directory.backup.backup import backup as copy_store
+    from authz_sidecar.directory.storage.errors import DirectoryError
 
     terminal = Terminal(color)
     with open_store(terminal, _required(terminal, directory)) as store, Progress(terminal) as progress:
@@ -192,9 +192,9 @@ def restore(file: Path, directory: str | None, replace: bool, justification: str
 
     Credentials that were revoked after the backup was made are good again: look through the audit, and revoke them.
     """
-    from authz_sidecar.directory.backup import restore as fill_store
-    from authz_sidecar.directory.errors import DirectoryError
-    from authz_sidecar.directory.records import Actor
+    from authz_sidecar.directory.backup.backup import restore as fill_store
+    from authz_sidecar.directory.storage.errors import DirectoryError
+    from authz_sidecar.directory.storage.records import Actor
 
     terminal = Terminal(color)
     url = _required(terminal, directory)
@@ -219,8 +219,8 @@ def restore(file: Path, directory: str | None, replace: bool, justification: str
 @color_option
 def verify_backup(file: Path, form: str, color: str) -> None:
     """Read a backup through, and say what it holds, or what is wrong with it."""
-    from authz_sidecar.directory.backup import verify
-    from authz_sidecar.directory.errors import DirectoryError
+    from authz_sidecar.directory.backup.backup import verify
+    from authz_sidecar.directory.storage.errors import DirectoryError
 
     terminal = Terminal(color)
     with Progress(terminal) as progress:

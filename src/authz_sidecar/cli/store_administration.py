@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from authz_sidecar.cli.terminal import Terminal
-from authz_sidecar.directory.administration import IdentityAdministration
-from authz_sidecar.directory.credential_administration import CredentialAdministration
-from authz_sidecar.directory.identity_import import Existing, Imported, ImportRow
-from authz_sidecar.directory.policy import PolicyView
-from authz_sidecar.directory.records import (
+from authz_sidecar.directory.administration.identity_administration import IdentityAdministration
+from authz_sidecar.directory.administration.identity_import import Existing, Imported, ImportRow
+from authz_sidecar.directory.administration.policy import PolicyView
+from authz_sidecar.directory.credentials.credential_administration import CredentialAdministration
+from authz_sidecar.directory.storage.records import (
     Actor,
     AssignmentRecord,
     GrantRecord,
@@ -21,7 +21,7 @@ from authz_sidecar.directory.records import (
     Rotated,
     ShareRecord,
 )
-from authz_sidecar.directory.store import Store
+from authz_sidecar.directory.storage.store import Store
 from authz_sidecar.values.identity import IdentityKind
 
 

@@ -36,7 +36,7 @@ def command(connection: Connection, form: str, color: str) -> None:
 
     Exits 0 if it stands for somebody, 1 if it does not, 2 when there is no answer.
     """
-    from authz_sidecar.transports.grpc.administration_client import AdministrationClient
+    from authz_sidecar.transports.grpc.administration.client import AdministrationClient
 
     terminal = Terminal(color)
     credential = read_credential(terminal, connection)

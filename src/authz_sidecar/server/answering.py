@@ -26,9 +26,9 @@ from authz_sidecar.transports.grpc.server import GrpcServer
 from authz_sidecar.values import Request
 
 if TYPE_CHECKING:
-    from authz_sidecar.directory.policy_review import PolicyPlace
+    from authz_sidecar.directory.review.policy_review import PolicyPlace
     from authz_sidecar.server.directory import ServedDirectory
-    from authz_sidecar.transports.grpc.administration import AdministrationServices
+    from authz_sidecar.transports.grpc.administration.services import AdministrationServices
 
 T = TypeVar("T")
 
@@ -194,7 +194,7 @@ class Answering:
         return self._directory
 
     def _open_directory(self, settings: DirectorySettings, stopping: threading.Event) -> "ServedDirectory":
-        from authz_sidecar.directory.follower import on_loop
+        from authz_sidecar.directory.memory.follower import on_loop
         from authz_sidecar.server.directory import ServedDirectory
 
         deliver = on_loop(self._loop)
@@ -203,8 +203,8 @@ class Answering:
         return directory
 
     def _administer(self, directory: "ServedDirectory", url: str) -> "AdministrationServices":
-        from authz_sidecar.transports.grpc.administration import AdministrationServices
-        from authz_sidecar.transports.grpc.guard import Guard
+        from authz_sidecar.transports.grpc.administration.guard import Guard
+        from authz_sidecar.transports.grpc.administration.services import AdministrationServices
 
         settings = self._settings
         services = AdministrationServices(
@@ -236,7 +236,7 @@ class Answering:
 
 def _place_of_policies(settings: ServeSettings) -> "PolicyPlace | None":
     """Where the versions of the policies can be read; None where that is not known."""
-    from authz_sidecar.directory.policy_review import PolicyPlace
+    from authz_sidecar.directory.review.policy_review import PolicyPlace
     from authz_sidecar.sources.source import find_clone
 
     if settings.git is None:

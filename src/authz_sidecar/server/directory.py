@@ -17,16 +17,16 @@ from authz_sidecar.audit.checkpoint import CheckpointError, CheckpointFile
 from authz_sidecar.audit.checkpoint_writer import CheckpointWriter
 from authz_sidecar.audit.record import SIDECAR
 from authz_sidecar.audit.signing import KeyFileError, SigningKey
-from authz_sidecar.directory.administration import IdentityAdministration
-from authz_sidecar.directory.authentication import Authenticator
-from authz_sidecar.directory.copy import DirectoryCopy
-from authz_sidecar.directory.credential_administration import CredentialAdministration
-from authz_sidecar.directory.errors import DirectoryError, Fault
-from authz_sidecar.directory.follower import Deliver, Follower, StoppedError
-from authz_sidecar.directory.policy import PolicyView
-from authz_sidecar.directory.records import Actor
-from authz_sidecar.directory.store import Store
-from authz_sidecar.directory.use import Use
+from authz_sidecar.directory.administration.identity_administration import IdentityAdministration
+from authz_sidecar.directory.administration.policy import PolicyView
+from authz_sidecar.directory.credentials.authentication import Authenticator
+from authz_sidecar.directory.credentials.credential_administration import CredentialAdministration
+from authz_sidecar.directory.credentials.use import Use
+from authz_sidecar.directory.memory.copy import DirectoryCopy
+from authz_sidecar.directory.memory.follower import Deliver, Follower, StoppedError
+from authz_sidecar.directory.storage.errors import DirectoryError, Fault
+from authz_sidecar.directory.storage.records import Actor
+from authz_sidecar.directory.storage.store import Store
 from authz_sidecar.engine import Counts, DirectoryStatus, Engine, Identities, IssuerStatus
 from authz_sidecar.engine.holdings import assigned_places, assigned_roles
 from authz_sidecar.engine.status import LOOKS
@@ -35,9 +35,9 @@ from authz_sidecar.server.witness import DecisionWitness
 from authz_sidecar.values.directory_rules import DirectoryRules
 
 if TYPE_CHECKING:
-    from authz_sidecar.directory.jwt import JwtVerifier
-    from authz_sidecar.directory.jwt_identity import JwtCredentials
-    from authz_sidecar.directory.key_source import KeySources, KeyStatus
+    from authz_sidecar.directory.jwt.identity import JwtCredentials
+    from authz_sidecar.directory.jwt.key_source import KeySources, KeyStatus
+    from authz_sidecar.directory.jwt.verification import JwtVerifier
 
 logger = logging.getLogger(__name__)
 
@@ -245,10 +245,10 @@ def _identity_providers(file: str) -> "tuple[KeySources | None, JwtVerifier | No
     if not file:
         return None, None, None
     from authz_sidecar.bundle.findings import Findings
-    from authz_sidecar.directory.issuers import load_issuers
-    from authz_sidecar.directory.jwt import JwtVerifier
-    from authz_sidecar.directory.jwt_identity import JwtCredentials
-    from authz_sidecar.directory.key_source import KeySources
+    from authz_sidecar.directory.jwt.identity import JwtCredentials
+    from authz_sidecar.directory.jwt.issuers import load_issuers
+    from authz_sidecar.directory.jwt.key_source import KeySources
+    from authz_sidecar.directory.jwt.verification import JwtVerifier
 
     findings = Findings()
     path = Path(file)

@@ -117,7 +117,7 @@ def _orphans(settings: ServeSettings) -> Callable[[Mapping[str, str]], str] | No
     if directory is None or directory.allow_orphans:
         return None
     # A directory brings its databases with it.
-    from authz_sidecar.directory.orphans import OrphanCheck
+    from authz_sidecar.directory.review.orphans import OrphanCheck
 
     return OrphanCheck(directory.url)
 

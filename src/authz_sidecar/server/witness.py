@@ -7,9 +7,9 @@ import msgspec
 
 from authz_sidecar.audit.queue import AuditQueue
 from authz_sidecar.audit.record import SIDECAR
-from authz_sidecar.directory.errors import DirectoryError, Fault
-from authz_sidecar.directory.records import Actor
-from authz_sidecar.directory.store import Store
+from authz_sidecar.directory.storage.errors import DirectoryError, Fault
+from authz_sidecar.directory.storage.records import Actor
+from authz_sidecar.directory.storage.store import Store
 from authz_sidecar.engine import Answer
 from authz_sidecar.values import Request
 

@@ -14,7 +14,7 @@ from authz_sidecar.transports.grpc.methods import KnownUnaryCall
 
 if TYPE_CHECKING:
     # Only where there is a directory.
-    from authz_sidecar.transports.grpc.policy_administration import PolicyAdministration
+    from authz_sidecar.transports.grpc.administration.policy_versions import PolicyAdministration
 
 _OUTCOMES = {outcome: RefreshOutcome.Value(f"REFRESH_OUTCOME_{outcome.name}") for outcome in Outcome}
 

@@ -26,7 +26,7 @@ from authz_sidecar.values.limits import Limits
 
 if TYPE_CHECKING:
     # Only where there is a directory.
-    from authz_sidecar.transports.grpc.administration import AdministrationServices
+    from authz_sidecar.transports.grpc.administration.services import AdministrationServices
 
 AUTHORIZATION = authorization_service_pb2.DESCRIPTOR.services_by_name["AuthorizationService"]
 POLICY = policy_service_pb2.DESCRIPTOR.services_by_name["PolicyService"]

@@ -1,0 +1,1 @@
+"""Backups of a store while it serves, and their restore."""

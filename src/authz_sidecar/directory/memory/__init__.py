@@ -1,0 +1,1 @@
+"""The directory as a sidecar holds it in memory, and how that follows the store."""

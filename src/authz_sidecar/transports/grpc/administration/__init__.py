@@ -1,0 +1,1 @@
+"""Administration over gRPC: the services that need a credential and are themselves decided by the policy."""
