@@ -101,15 +101,15 @@ class Manifest(Definition):
     """What the bundle governs, for people."""
     object_types: dict[Name, ObjectType] = Field(default={})
     """Every type of object, by name."""
-    limits: Limits = Limits()
+    limits: Limits = Field(default_factory=Limits)
     """Bounds on assignments."""
     built_in_roles: list[Name] = Field(default=[])
     """Roles that the bundle cannot be without; where one is not defined, the bundle is refused."""
-    identities: IdentitySettings = IdentitySettings()
+    identities: IdentitySettings = Field(default_factory=IdentitySettings)
     """What identities in a directory have to keep: limits, roles, credentials."""
     casbin: Given[Casbin] = None
     """Matching functions; plain Casbin bundles only."""
-    lint: Lint = Lint()
+    lint: Lint = Field(default_factory=Lint)
     """What `lint` looks for, and options of its rules."""
 
     @cached_property
@@ -184,7 +184,7 @@ class DataDomainUse(Definition):
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """Either the name alone or the mapping."""
-        reference = handler(core_schema)
+        reference = super().__get_pydantic_json_schema__(core_schema, handler)
         schema = handler.resolve_ref_schema(reference)
         mapping = dict(schema)
         schema.clear()

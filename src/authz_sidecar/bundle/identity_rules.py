@@ -99,7 +99,7 @@ class KindSettings(Definition):
     """Whether each decision that is made for them is in the audit, too."""
     roles: bool = True
     """Whether they hold roles; without, they have only grants of their own and what is shared with them."""
-    keys: KeySettings = KeySettings()
+    keys: KeySettings = Field(default_factory=KeySettings)
     """Their API keys."""
     tokens: Given[TokenSettings] = None
     """Their access tokens."""
@@ -134,13 +134,13 @@ class IdentitySettings(Definition):
     """Whether an identity that can hold roles always has one: its last cannot be taken away."""
     own_company_only: bool = False
     """Whether an identity of a company holds roles in that company alone, and one of none platform roles alone."""
-    users: UserSettings = UserSettings()
+    users: UserSettings = Field(default_factory=UserSettings)
     """What users have to keep."""
-    service_accounts: ServiceAccountSettings = ServiceAccountSettings()
+    service_accounts: ServiceAccountSettings = Field(default_factory=ServiceAccountSettings)
     """What service accounts have to keep."""
     role_tokens: dict[Name, TokenSettings] = Field(default={})
     """Access tokens of those who hold a role, by role, where they are others than those of their kind."""
-    break_glass: BreakGlassSettings = BreakGlassSettings()
+    break_glass: BreakGlassSettings = Field(default_factory=BreakGlassSettings)
     """What assignments for emergencies have to keep."""
     impersonated_platform_roles: list[Name] = Field(default=[], min_length=1)
     """Platform roles whose holders service accounts may act for; by default those of no platform role."""

@@ -16,6 +16,7 @@ from authz_sidecar.bundle.yaml_definition import (
     REPORTED,
     SECTION_PATTERN,
     Definition,
+    descriptions,
 )
 from authz_sidecar.bundle.yaml_nodes import Path, YamlList, YamlMap, span_at
 
@@ -263,6 +264,6 @@ def _purpose(kind: type[Definition], path: Path) -> str:
     """What a missing field is for, from its description."""
     name = str(path[-1])
     found = _definition_at(kind, path[:-1])
-    text = (found.model_fields[name].description or "") if found else ""
+    text = descriptions(found).get(name, "") if found else ""
     text = " ".join(text.split()).rstrip(".")
     return f"add {quote(name + ':')}, {text[:1].lower()}{text[1:]}"

@@ -238,7 +238,7 @@ class Issuer(Definition):
     """What `typ` may be in a token's header; one without it is a `JWT`. `[at+jwt]` takes access tokens alone."""
     require: dict[Annotated[str, Field(min_length=1, max_length=256)], Wanted] = Field(default={}, max_length=32)
     """Claims that a token must have, each with its value, or the values that it may have: `email_verified: true`."""
-    claims: Claims = Claims()
+    claims: Claims = Field(default_factory=Claims)
     """Where in a token things are."""
     prefix: Given[Prefix] = None
     """What is put before the subject to name the identity, such as `acme:`. Either this or `map`."""
