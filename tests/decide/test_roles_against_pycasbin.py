@@ -1,5 +1,6 @@
 """Role graphs decide as pycasbin's role managers do: hierarchies, patterns, conditions, subject priority."""
 
+import itertools
 import time
 
 from hypothesis import given
@@ -50,9 +51,7 @@ def ask(subject: str, company: str = "") -> Request:
     return request
 
 
-downward = st.lists(
-    st.tuples(st.integers(0, 5), st.integers(0, 5)).filter(lambda link: link[0] < link[1]), max_size=9, unique=True
-)
+downward = st.lists(st.sampled_from(list(itertools.combinations(range(6), 2))), max_size=9, unique=True)
 
 
 @given(downward, st.sampled_from(NAMES), st.lists(st.sampled_from(DOMAINS), min_size=9, max_size=9))
