@@ -30,8 +30,9 @@ help:
 serve: .venv/.ready
 	@exec $(BIN)/authz-sidecar serve --policies $(POLICIES) $(ARGS)
 
+# As modest as the processes that compile and fetch policies are: those would starve beside tests that are not.
 test: static wheel
-	@$(TEST)/python -m pytest -n 2 $(PYTEST)
+	@nice -n 10 $(TEST)/python -m pytest -n 2 $(PYTEST)
 
 # The random tests against pycasbin, a hundred times further than in `make test` (hours).
 test-long: wheel

@@ -15,10 +15,11 @@ from sqlalchemy import Connection, text
 
 from authz_sidecar.audit.checkpoint import Checkpoint, CheckpointError, CheckpointFile
 from authz_sidecar.audit.checkpoint_writer import BrokenChainError, CheckpointWriter, Opened, keep_checkpoint
+from authz_sidecar.audit.record import AuditAction
 from authz_sidecar.audit.signing import PublicKey, SigningKey
 from authz_sidecar.audit.verification import find_seal, verify
 
-ACTION: Final = "audit.prune"
+ACTION: Final[AuditAction] = "audit.prune"
 PORTION: Final = 5000
 
 
@@ -29,7 +30,7 @@ class Change(Protocol):
     def connection(self) -> Connection:
         """Where it writes."""
 
-    def audit(self, action: str, *, object_type: str, after: dict[str, Any], justification: str) -> None:
+    def audit(self, action: AuditAction, *, object_type: str, after: dict[str, Any], justification: str) -> None:
         """Add a record to the audit, in the same transaction."""
 
 

@@ -1,5 +1,7 @@
 """For whom a request is decided where there is a directory, and the decision for them."""
 
+import enum
+
 import msgspec
 
 from authz_sidecar.decide.clauses import kind_of, simplify
@@ -15,6 +17,15 @@ from authz_sidecar.values.texts import values_of
 _NO_POLICY = Decision(False, Reason.NO_POLICY)
 
 
+class Audited(enum.IntEnum):
+    """Which decisions are for the audit, where the policy has those for the asker's kind of identity there: all; or,
+    of what the sidecar asks for a call of its administration, those that nothing else in the audit tells."""
+
+    NOTHING = 0
+    REFUSALS = 1
+    ALL = 2
+
+
 class Asker(msgspec.Struct, frozen=True, gc=False):
     """For whom a request is decided, as the directory knows it at `revision`.
 
@@ -22,8 +33,7 @@ class Asker(msgspec.Struct, frozen=True, gc=False):
     where a credential stands for nobody. `credential` names the credential without its secret. With `actor` a service
     account acts for the subject: `actor_identity` is what is known of it. `denied` is why the answer is a deny whatever
     else is asked. `named` says that the request named the subject by a credential, or as somebody to act for.
-    `administers` says that the sidecar asks, for a call of its administration: what such a call changes is in the audit
-    by itself.
+    `audited` says what of it is for the audit, where the policy wants that at all.
     """
 
     subject: str
@@ -34,7 +44,7 @@ class Asker(msgspec.Struct, frozen=True, gc=False):
     credential: str = ""
     actor: str = ""
     actor_identity: Identity | None = None
-    administers: bool = False
+    audited: Audited = Audited.ALL
 
 
 class Identities:

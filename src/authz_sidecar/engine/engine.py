@@ -8,7 +8,7 @@ import msgspec
 
 from authz_sidecar.compile.snapshot import Snapshot
 from authz_sidecar.decide.decider import Decider
-from authz_sidecar.engine.asking import Asker, decide_as, explain_as, filter_as
+from authz_sidecar.engine.asking import Asker, Audited, decide_as, explain_as, filter_as
 from authz_sidecar.engine.counts import Counts
 from authz_sidecar.values import Decision, Explanation, Reason, Request
 from authz_sidecar.values.filter import FilterKind, FilterRequest, ObjectFilter, no_objects
@@ -175,7 +175,7 @@ class Engine:
         # As a decision: whether any object may pass.
         passes = Decision(found.kind is not FilterKind.NONE, found.reason)
         told = Answer(passes, answer.policy_version, revision, answer.decision_id, asker)
-        if asker is not None and (asker.actor or (policy.audited and _is_audited(asker, policy))):
+        if asker is not None and (asker.actor or (policy.audited and _is_audited(asker, policy, passes))):
             self._be_witnessed("filter", asked.request, told, call_id)
         if self._observer is not None:
             self._observer("filter", asked.request, told, policy, call_id)
@@ -197,7 +197,7 @@ class Engine:
         answer = Answer(
             decision, policy.policy_version, asker.revision, f"{self._prefix}{next(self._numbers):x}", asker
         )
-        if asker.actor or (policy.audited and _is_audited(asker, policy)):
+        if asker.actor or (policy.audited and _is_audited(asker, policy, decision)):
             self._be_witnessed(kind, request, answer, call_id)
         self._decisions[decision.reason] += 1
         if self._observer is not None:
@@ -212,7 +212,9 @@ class Engine:
         return f"{self._prefix}{next(self._numbers):x}"
 
 
-def _is_audited(asker: Asker, policy: ServedPolicy) -> bool:
-    """Whether the policy wants what is asked for somebody, by nobody else, in the audit."""
+def _is_audited(asker: Asker, policy: ServedPolicy, decision: Decision) -> bool:
+    """Whether the policy wants what is decided for somebody, asked by nobody else, in the audit."""
     identity = asker.identity
-    return identity is not None and identity.kind in policy.audited and not asker.administers
+    if identity is None or identity.kind not in policy.audited:
+        return False
+    return asker.audited is Audited.ALL or (asker.audited is Audited.REFUSALS and not decision.allowed)

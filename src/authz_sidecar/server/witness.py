@@ -1,17 +1,26 @@
 """Decisions on their way to the audit: those on behalf of others, and those for a kind of identity that the bundle has
 audited. They are written behind the answers, in order."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 import msgspec
 
 from authz_sidecar.audit.queue import AuditQueue
-from authz_sidecar.audit.record import SIDECAR
+from authz_sidecar.audit.record import SIDECAR, AuditAction
 from authz_sidecar.directory.storage.errors import DirectoryError, Fault
 from authz_sidecar.directory.storage.records import Actor
 from authz_sidecar.directory.storage.store import Store
 from authz_sidecar.engine import Answer
 from authz_sidecar.values import Request
+
+# By whether it is asked for another, and whether it is allowed.
+_ACTIONS: Final[Mapping[tuple[bool, bool], AuditAction]] = {
+    (True, True): "impersonation.allowed",
+    (True, False): "impersonation.denied",
+    (False, True): "decision.allowed",
+    (False, False): "decision.denied",
+}
 
 
 class WitnessedDecision(msgspec.Struct, frozen=True, gc=False):
@@ -65,9 +74,8 @@ class DecisionWitness:
     def _write(self, batch: Sequence[WitnessedDecision]) -> None:
         with self._store.change(Actor(SIDECAR), self._calendar()) as change:
             for one in batch:
-                what = "impersonation" if one.actor.on_behalf_of else "decision"
                 change.audit(
-                    f"{what}.allowed" if one.allowed else f"{what}.denied",
+                    _ACTIONS[bool(one.actor.on_behalf_of), one.allowed],
                     company=one.company,
                     object_type=one.object_type,
                     object_id=one.object_id,

@@ -1,12 +1,13 @@
 """What grants and shares of an identity's own have in common: how they are made, listed, taken away and audited, how
 many there may be, and beside which roles."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 from sqlalchemy import Connection, Row, Table, func, insert, select
 
+from authz_sidecar.audit.record import AuditAction
 from authz_sidecar.bundle.wording import quote
 from authz_sidecar.directory.administration.field_checks import check_expiry, check_justification, need_justification
 from authz_sidecar.directory.administration.holdings import Holding, holding_of, in_bundle
@@ -132,10 +133,10 @@ def note(
     record = after or before
     if record is None:
         raise AssertionError("neither made nor removed")
-    action = "create" if before is None else "delete" if after is None else "update"
+    done = "create" if before is None else "delete" if after is None else "update"
     change.touch("identity", record.identity)
     change.audit(
-        f"{_noun(table)}.{action}",
+        _ACTIONS[_noun(table), done],
         subject=record.identity,
         company=record.company,
         object_type=f"sidecar.{_noun(table)}",
@@ -145,6 +146,15 @@ def note(
         justification=justification,
         policy_version=view.policy_version,
     )
+
+
+_ACTIONS: Mapping[tuple[str, str], AuditAction] = {
+    ("grant", "create"): "grant.create",
+    ("grant", "delete"): "grant.delete",
+    ("share", "create"): "share.create",
+    ("share", "update"): "share.update",
+    ("share", "delete"): "share.delete",
+}
 
 
 def _noun(table: Table) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import delete, insert, select
 
+from authz_sidecar.audit.record import AuditAction
 from authz_sidecar.bundle.wording import quote
 from authz_sidecar.directory.administration.holdings import (
     Holding,
@@ -219,7 +220,7 @@ def made_assignment(record: AssignmentRecord, change: Change) -> AssignmentRecor
 def audit_assignment(
     change: Change,
     view: PolicyView,
-    action: str,
+    action: AuditAction,
     before: AssignmentRecord | None,
     after: AssignmentRecord | None,
     justification: str = "",

@@ -56,6 +56,8 @@ Tables: TypeAlias = Iterator[tuple[Table, Iterator[list[Row]]]]
 Progress: TypeAlias = Callable[[str, int], None]
 
 _PAGES_AT_ONCE = 4096
+# How long a restore into PostgreSQL may read its backup without a word to the database.
+_IDLE_SECONDS = 1_800
 _MAGIC = b"SQLite format 3\0"
 _HERE = Actor(SIDECAR)
 _CHANGED = "it was changed while it was read"
@@ -496,6 +498,8 @@ def _fill(
         )
     if connection.dialect.name == POSTGRESQL:
         connection.execute(text("SET LOCAL statement_timeout = 0"))
+        # The backup is read between two statements, and a big one at the end once more.
+        connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{_IDLE_SECONDS}s'"))
     for table in reversed(METADATA.sorted_tables):
         if table is not STATE:
             connection.execute(delete(table))

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Row, delete, insert, or_, select, update
 
+from authz_sidecar.audit.record import AuditAction
 from authz_sidecar.bundle.wording import counted, listed, quote
 from authz_sidecar.directory.administration.field_checks import check_expiry, check_justification, check_text
 from authz_sidecar.directory.administration.operation import Changed, check_expected, invalid, read_page
@@ -278,7 +279,7 @@ class CredentialAdministration(SignInAdministration):
         owner: IdentityRecord,
         before: KeyRecord,
         after: KeyRecord,
-        action: str,
+        action: AuditAction,
         justification: str,
     ) -> KeyRecord:
         after = msgspec.structs.replace(after, revision=change.revision)
@@ -291,7 +292,7 @@ class CredentialAdministration(SignInAdministration):
         self,
         change: Change,
         owner: IdentityRecord,
-        action: str,
+        action: AuditAction,
         before: KeyRecord | None,
         after: KeyRecord,
         justification: str,

@@ -5,13 +5,16 @@ calls: whoever looks several things up without yielding sees all of them at one 
 """
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import msgspec
 
 from authz_sidecar.values.identity import FOREVER, Identity
 
 T = TypeVar("T")
+
+# What a change touched first, and when; None for a revision that the store knows no change of.
+Mark: TypeAlias = tuple[str, str, float] | None
 
 
 class KeyFacts(msgspec.Struct, frozen=True, gc=False):
@@ -39,7 +42,8 @@ class TokenFacts(msgspec.Struct, frozen=True, gc=False):
 
 class Contents(msgspec.Struct):
     """All of a directory at one revision: identities, keys and tokens by their ids. `elsewhere` are the ids of the
-    identities that are not held, since they have to do with other companies."""
+    identities that are not held, since they have to do with other companies. `mark` tells the change that made the
+    revision from any other that may have its number."""
 
     epoch: str = ""
     revision: int = 0
@@ -47,6 +51,7 @@ class Contents(msgspec.Struct):
     keys: dict[str, KeyFacts] = {}
     tokens: dict[str, TokenFacts] = {}
     elsewhere: set[str] = set()
+    mark: Mark = None
 
 
 class Changes(msgspec.Struct):
@@ -60,6 +65,7 @@ class Changes(msgspec.Struct):
     tokens: Mapping[str, TokenFacts | None] = {}
     made_at: float | None = None
     elsewhere: frozenset[str] = frozenset()
+    mark: Mark = None
 
 
 class DirectoryCopy:
@@ -146,6 +152,7 @@ class DirectoryCopy:
         _take(contents.keys, changes.keys)
         _take(contents.tokens, changes.tokens)
         contents.revision = self.revision = changes.revision
+        contents.mark = changes.mark
 
 
 def _take(held: dict[str, T], changed: Mapping[str, T | None]) -> None:

@@ -17,7 +17,7 @@ from authz_sidecar.directory.memory.assembly import (
     Assembler,
     Row,
 )
-from authz_sidecar.directory.memory.copy import Changes, Contents, DirectoryCopy, KeyFacts, TokenFacts
+from authz_sidecar.directory.memory.copy import Changes, Contents, DirectoryCopy, KeyFacts, Mark, TokenFacts
 from authz_sidecar.directory.storage.change import read_state
 from authz_sidecar.directory.storage.faults import told_by_driver
 from authz_sidecar.directory.storage.place import POSTGRESQL
@@ -60,7 +60,7 @@ def load(store: Store, assembler: Assembler, halted: Callable[[], bool] = lambda
         if store.dialect == POSTGRESQL:
             # To put millions of rows in order takes longer than any operation may.
             connection.execute(text("SET LOCAL statement_timeout = 0"))
-        contents = Contents(state.epoch, state.revision)
+        contents = Contents(state.epoch, state.revision, mark=_mark(connection, state.revision))
         identities = contents.identities
         for id, identity in _all_identities(connection, assembler, halted):
             if identity is None:
@@ -96,6 +96,9 @@ def changes_since(store: Store, copy: DirectoryCopy, assembler: Assembler) -> Ch
         mine = copy.revision
         if state.epoch != copy.epoch:
             raise GapError("the store has another history")
+        # A database that came back without its last changes, as after a failover, gives their numbers to others.
+        if state.changes_from <= mine <= state.revision and _mark(connection, mine) != copy.contents.mark:
+            raise GapError(f"the store has another revision {mine}")
         if state.revision == mine:
             return None
         if state.revision < mine:
@@ -124,7 +127,15 @@ def changes_since(store: Store, copy: DirectoryCopy, assembler: Assembler) -> Ch
             _with_gone(touched["token"], _tokens(_by_id(connection, TOKENS, _TOKEN_COLUMNS, touched["token"]), owner)),
             made_at,
             frozenset([id for id, identity in identities.items() if identity is None]),
+            _mark(connection, state.revision),
         )
+
+
+def _mark(connection: Connection, revision: int) -> Mark:
+    found = connection.execute(
+        select(CHANGES.c.kind, CHANGES.c.key, CHANGES.c.at).where(CHANGES.c.revision == revision, CHANGES.c.number == 0)
+    ).first()
+    return None if found is None else (found.kind, found.key, found.at)
 
 
 def _follow_credentials(

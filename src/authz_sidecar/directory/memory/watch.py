@@ -12,8 +12,6 @@ import select
 from pathlib import Path
 from typing import Any, Protocol
 
-from sqlalchemy import PoolProxiedConnection
-
 from authz_sidecar.directory.storage import sqlite_file
 from authz_sidecar.directory.storage.faults import told_by_driver
 from authz_sidecar.directory.storage.postgresql import CHANNEL
@@ -62,7 +60,7 @@ class SqliteWatch:
         with told_by_driver(store.shown):
             if file != self._file:
                 self.close()
-                self._connection, self._file = _own_connection(store), file
+                self._connection, self._file = store.own_connection(), file
             driver = self._connection.dbapi_connection
             self._asked = (file, driver.execute("PRAGMA data_version").fetchone()[0])
         return self._asked != self._settled
@@ -115,7 +113,7 @@ class PostgresqlWatch:
 
     def _listen(self) -> None:
         with told_by_driver(self._store.shown):
-            connection = _own_connection(self._store)
+            connection = self._store.own_connection()
             try:
                 driver: Any = connection.dbapi_connection
                 driver.autocommit = True
@@ -124,13 +122,6 @@ class PostgresqlWatch:
                 connection.close()
                 raise
         self._connection = connection
-
-
-def _own_connection(store: Store) -> PoolProxiedConnection:
-    """A connection that belongs to nobody else from now on: to close it ends it."""
-    connection = store.engine.raw_connection()
-    connection.detach()
-    return connection
 
 
 class Alarm:

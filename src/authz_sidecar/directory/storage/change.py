@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from authz_sidecar.audit import chain
-from authz_sidecar.audit.record import AuditRecord
+from authz_sidecar.audit.record import AuditAction, AuditRecord
 from authz_sidecar.bundle.wording import quote
 from authz_sidecar.directory.storage.errors import DirectoryError, Fault
 from authz_sidecar.directory.storage.faults import corrupt
@@ -108,7 +108,7 @@ class Change:
 
     def audit(
         self,
-        action: str,
+        action: AuditAction,
         *,
         subject: str = "",
         company: str = "",

@@ -64,7 +64,10 @@ def bring_forward(engine: Engine, shown: str, first: Callable[[Connection], None
         with engine.connect() as connection:
             if check_schema(connection, shown) >= SCHEMA:
                 return False
-        with engine.connect().execution_options(**{IMMEDIATE: True}) as connection, connection.begin():
+        # Each statement reads what was committed before it, whatever the database's default is: who has waited for
+        # another process sees what that one did.
+        options = {"isolation_level": "READ COMMITTED"} if engine.name == POSTGRESQL else {IMMEDIATE: True}
+        with engine.connect().execution_options(**options) as connection, connection.begin():
             if connection.dialect.name == POSTGRESQL:
                 connection.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'"))
                 connection.execute(text("SET LOCAL statement_timeout = 0"))

@@ -147,6 +147,14 @@ def file_identity(path: Path, shown: str) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
+def find_log(path: Path) -> os.stat_result | None:
+    """The log that belongs to the file at `path`; None where there is none."""
+    try:
+        return Path(f"{os.path.realpath(path)}-wal").stat()
+    except OSError:
+        return None
+
+
 def check_header(path: Path, shown: str) -> None:
     """Refuse a file that is not a directory of ours by its first bytes. Raises DirectoryError(CORRUPT)."""
     identity = file_identity(path, shown)

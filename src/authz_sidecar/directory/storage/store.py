@@ -4,12 +4,13 @@ What a store promises on both databases: a change that was acknowledged survives
 one that was not leaves nothing behind; readers see whole revisions. Every wait ends, in DirectoryError(UNAVAILABLE).
 """
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, PoolProxiedConnection, select
 
 from authz_sidecar.directory.storage import migration, postgresql, sqlite_file
 from authz_sidecar.directory.storage.change import Change, State, read_state
@@ -38,6 +39,7 @@ class Store:
         self.path: Path | None = place.path
         self.engine = engine
         self._file = None if place.path is None else sqlite_file.file_identity(place.path, place.shown)
+        self._log = None if place.path is None else sqlite_file.find_log(place.path)
         # SQLite's own waiting is by turns of up to 100 ms; threads of one process need not wait like that.
         self._changing = threading.Lock()
         self._reopening = threading.Lock()
@@ -111,6 +113,15 @@ class Store:
             with connection.begin():
                 yield connection
 
+    def own_connection(self) -> PoolProxiedConnection:
+        """A connection to the store as it is there now, which belongs to nobody else: to close it ends it."""
+        # The pool may still have connections to a file that was replaced.
+        self._follow_file()
+        with told(self.shown):
+            connection = self.engine.raw_connection()
+        connection.detach()
+        return connection
+
     def state(self) -> State:
         """Where the directory stands."""
         with self.read() as connection:
@@ -174,16 +185,24 @@ class Store:
         """Where the file of SQLite was replaced, as by a restore, leave the old one: what is written there is lost."""
         if self.path is None:
             return
-        found = sqlite_file.file_identity(self.path, self.shown)
+        found, log = sqlite_file.file_identity(self.path, self.shown), sqlite_file.find_log(self.path)
         if found == self._file:
+            self._log = log
             return
         with self._reopening:
             if found != self._file:
                 sqlite_file.check_header(self.path, self.shown)
+                # SQLite would play what was written to the old file into the new one.
+                if log and log.st_size and self._log and os.path.samestat(log, self._log):
+                    raise corrupt(
+                        self.shown,
+                        "the file was replaced, but the log `-wal` of the one before is there",
+                        "move the log away with its `-shm`, and put the file there anew",
+                    )
                 self.engine.dispose()
                 with told(self.shown), self.engine.connect() as connection:
                     _require_tables(connection, self.shown)
-                self._file = found
+                self._file, self._log = found, sqlite_file.find_log(self.path)
 
 
 def _require_tables(connection: Connection, shown: str) -> None:

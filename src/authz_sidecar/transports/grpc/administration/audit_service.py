@@ -32,13 +32,12 @@ from authz_sidecar.directory.storage.errors import DirectoryError, Fault
 from authz_sidecar.directory.storage.records import Page
 from authz_sidecar.transports.grpc.administration.conversion import Checked, call_error
 from authz_sidecar.transports.grpc.administration.desk import READ, Desk, Narrowed, narrow
-from authz_sidecar.transports.grpc.administration.guard import Caller, Thing
+from authz_sidecar.transports.grpc.administration.guard import AUDIT, Caller, Thing
 from authz_sidecar.transports.grpc.conversion import timestamp
 from authz_sidecar.transports.grpc.errors import CallError, ErrorReason, draining
 from authz_sidecar.transports.grpc.methods import KnownAnswerStreamCall, KnownUnaryCall
 from authz_sidecar.values.request import value_problem
 
-AUDIT = "sidecar.audit"
 # How long a record may be in the store before those who follow see it.
 POLL_SECONDS = 1.0
 REST_SECONDS = 0.05

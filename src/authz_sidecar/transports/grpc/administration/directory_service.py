@@ -336,16 +336,12 @@ class DirectoryService:
         checked.done()
         thing = thing_of_holding(GRANT, record.object_type, record)
         caller.require(CREATE, thing)
-        if record.object_type == ANY:
-            # What is refused of one type is not to be had by naming all.
-            types = [thing_of_holding(GRANT, type, record) for type in self._identities.policy().rules.object_types]
-            if not all(caller.may_each(CREATE, types)):
-                raise permission_denied(GRANT, CREATE)
+        self._require_each_type(caller, CREATE, GRANT, record)
         if record.scope == "platform" and thing.company:
             # It reaches beyond the company in which it is made.
             caller.require(CREATE, thing.in_company(PLATFORM))
         if IMPERSONATE in record.actions and record.effect != "deny":
-            _require_impersonation(caller, record)
+            self._require_impersonation(caller, record)
         await self._desk.recipient(caller, record.identity, record.company)
         changed = await self._desk.run(
             caller,
@@ -485,9 +481,11 @@ class DirectoryService:
         expect = _read_delete(message)
         found = await self._desk.look(caller, lambda: get(message.id), _holder)
         self._desk.require_known(caller, DELETE, None if found is None else _thing(type, found), Thing(type))
-        if isinstance(found, GrantRecord) and IMPERSONATE in found.actions and found.effect == "deny":
-            # What it keeps a service account from would be permitted again.
-            _require_impersonation(caller, found)
+        if isinstance(found, GrantRecord):
+            self._require_each_type(caller, DELETE, GRANT, found)
+            if self._denies_impersonation(found):
+                # What it keeps a service account from would be permitted again.
+                self._require_impersonation(caller, found)
         changed = await self._desk.run(
             caller,
             lambda: delete(
@@ -495,6 +493,28 @@ class DirectoryService:
             ),
         )
         return int(changed.revision)
+
+    def _require_each_type(self, caller: Caller, action: str, type: str, record: GrantRecord) -> None:
+        """What is refused of one object type is not to be had by naming all; raises CallError."""
+        if record.object_type != ANY:
+            return
+        things = [thing_of_holding(type, each, record) for each in self._identities.policy().rules.object_types]
+        for thing, allowed in zip(things, caller.may_each(action, things), strict=True):
+            if not allowed:
+                caller.require(action, thing)
+
+    def _require_impersonation(self, caller: Caller, record: GrantRecord) -> None:
+        """A grant that names the action lets a service account act for users as a share with impersonation does."""
+        caller.require(IMPERSONATE, thing_of_holding(SHARE, record.object_type, record))
+        self._require_each_type(caller, IMPERSONATE, SHARE, record)
+
+    def _denies_impersonation(self, record: GrantRecord) -> bool:
+        """Whether it keeps a service account from acting for users: a deny of any action does, too."""
+        if record.effect != "deny":
+            return False
+        holder = self._guard.identities.directory.identity(record.identity)
+        is_user = holder is not None and holder.kind is IdentityKind.USER
+        return IMPERSONATE in record.actions or (ANY in record.actions and not is_user)
 
 
 def _thing(type: str, record: AssignmentRecord | GrantRecord | ShareRecord) -> Thing:
@@ -506,11 +526,6 @@ def _thing(type: str, record: AssignmentRecord | GrantRecord | ShareRecord) -> T
 def _holder(record: AssignmentRecord | GrantRecord | ShareRecord) -> str:
     """The identity that holds it."""
     return record.identity
-
-
-def _require_impersonation(caller: Caller, record: GrantRecord) -> None:
-    """A grant that names the action lets a service account act for users as a share with impersonation does."""
-    caller.require(IMPERSONATE, thing_of_holding(SHARE, record.object_type, record))
 
 
 def _widens_impersonation(found: ShareRecord, record: ShareRecord, paths: tuple[str, ...]) -> bool:

@@ -12,14 +12,15 @@ import grpc
 import msgspec
 
 from authz_sidecar.directory.storage.records import Actor
-from authz_sidecar.engine import Asker, Engine, Identities
-from authz_sidecar.engine.asking import decide_as
+from authz_sidecar.engine import Asker, Engine, Identities, UnwitnessedError
+from authz_sidecar.engine.asking import Audited, decide_as
 from authz_sidecar.engine.directory import CredentialReader
 from authz_sidecar.transports.grpc.errors import (
     CallError,
     ErrorReason,
     invalid_request,
     permission_denied,
+    unwitnessed,
 )
 from authz_sidecar.transports.grpc.methods import CallFacts, KnownAnswerStreamCall, KnownUnaryCall
 from authz_sidecar.values import Reason, Request, build_request
@@ -32,6 +33,11 @@ KnownCall: TypeAlias = KnownUnaryCall | KnownAnswerStreamCall
 SCHEME = "bearer"
 # No credential is longer; what is longer is not looked at.
 MAX_CREDENTIAL = 16_384
+# What such calls change is in the audit by itself; that they were let look is not.
+LOOKS = frozenset(("read", "diff", "refresh"))
+# Whoever reads the audit would read of that, and of nothing else in the end.
+AUDIT = "sidecar.audit"
+
 # When a caller may try again where the directory or the policy is not there.
 RETRY_SECONDS = 5.0
 
@@ -113,6 +119,7 @@ class Caller:
         self._credential = credential
         self._known = known
         self._seen: tuple[str, int] | None = None
+        self._audited = Audited.ALL
 
     def __repr__(self) -> str:
         return f"Caller({self.id!r})"
@@ -147,10 +154,14 @@ class Caller:
 
     def may(self, action: str, thing: Thing) -> bool:
         """Whether the policy allows the action now; raises CallError where that cannot be said."""
-        asker = self._asker(thing.company)
+        asker = self._audited_asker(action, thing.type, thing.company)
         engine = self._guard.engine
-        answer = engine.check(self._request(action, thing), engine.snapshot_state, self.facts.id, asker)
+        try:
+            answer = engine.check(self._request(action, thing), engine.snapshot_state, self.facts.id, asker)
+        except UnwitnessedError:
+            raise unwitnessed() from None
         decision = answer.decision
+        self._settle_audited(allowed=decision.allowed)
         if decision.reason in _UNDECIDED:
             raise _undecided(decision.reason)
         return decision.allowed
@@ -170,11 +181,15 @@ class Caller:
     def filter(self, action: str, type: str, company: str | None = None) -> ObjectFilter:
         """Which objects of a type the policy allows the action on, among those of `company` (None: of any). Raises
         CallError, PERMISSION_DENIED, if it is none."""
-        asker = self._asker(company)
+        asker = self._audited_asker(action, type, company)
         asked = FilterRequest(self._request(action, Thing(type, company=company or "")), company is not None)
         engine = self._guard.engine
         companies = self._guard.identities.directory.companies
-        found = engine.filter(asked, engine.snapshot_state, self.facts.id, asker, companies).filter
+        try:
+            found = engine.filter(asked, engine.snapshot_state, self.facts.id, asker, companies).filter
+        except UnwitnessedError:
+            raise unwitnessed() from None
+        self._settle_audited(allowed=found.kind is not FilterKind.NONE)
         if found.kind is FilterKind.NONE:
             if found.reason in _UNDECIDED:
                 raise _undecided(found.reason)
@@ -194,8 +209,19 @@ class Caller:
             Reason.COMPANY_NOT_HELD if away else None,
             named=True,
             credential=known.credential,
-            administers=True,
+            audited=Audited.NOTHING,
         )
+
+    def _audited_asker(self, action: str, type: str, company: str | None) -> Asker:
+        """The same, whose decision belongs in the audit if nothing there tells what the call does: where it is refused,
+        once, and where it looks at something, by the first that it is asked about."""
+        looks = action in LOOKS and type != AUDIT
+        audited = min(self._audited, Audited.ALL if looks else Audited.REFUSALS)
+        return msgspec.structs.replace(self._asker(company), audited=audited)
+
+    def _settle_audited(self, *, allowed: bool) -> None:
+        """What of the rest of the call belongs in the audit, after a decision."""
+        self._audited = min(self._audited, Audited.REFUSALS if allowed else Audited.NOTHING)
 
     def _request(self, action: str, thing: Thing) -> Request:
         request, violations = build_request(
