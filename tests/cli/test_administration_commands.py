@@ -211,15 +211,15 @@ def test_keys_are_rotated_switched_and_revoked(call: Run) -> None:
 
 @pytest.mark.usefixtures("store")
 def test_an_export_is_imported_again(call: Run) -> None:
-    """What `export` writes, as JSON lines or CSV, `import` makes anew in another store, formulas of spreadsheets
-    escaped on the way, but for roles that are held for a time; `diff` takes the lines, too."""
+    """What `export` writes, as JSON lines or CSV by the file's name, `import` makes anew in another store, formulas of
+    spreadsheets escaped on the way, but for roles that are held for a time; `diff` takes the lines, too."""
     made(call, "identities", "create", "carol", "--company", "acme", "--role", "CLIENT", "--name", "=1+1")
     emergency = ("--break-glass", "--expires", "1h", "--justification", "fire")
     made(call, "assignments", "create", "carol", "CLIENT_ADMIN", "--company", "acme", *emergency)
     program = ("sa", "--kind", "service-account", "--company", "acme", "--role", "CLIENT_SERVICE", "--inactive")
     made(call, "identities", "create", *program)
     for shape in ("jsonl", "csv"):
-        written = call("identities", "export", "--format", shape, "--output", f"all.{shape}", *STORE)
+        written = call("identities", "export", "--output", f"all.{shape}", *STORE)
         assert (written.returncode, "roles left out: 1" in written.stderr) == (0, True), written.stderr
         assert "CLIENT_ADMIN" not in Path(f"all.{shape}").read_text()
         assert Path(f"all.{shape}").stat().st_mode & 0o777 == 0o600
@@ -230,6 +230,7 @@ def test_an_export_is_imported_again(call: Run) -> None:
         left = call("identities", "export", *other).stdout
         assert left == call("identities", "export", *STORE).stdout
     assert "'=1+1" in Path("all.csv").read_text()
+    assert call("identities", "export", "--format", "jsonl", "--output", "all.csv", *STORE).returncode == 2
     policies = f"{POLICIES}/"
     assert call("diff", policies, policies, "--identities", "all.jsonl").returncode == 0
 
@@ -253,6 +254,21 @@ def test_an_import_tells_what_it_refuses_and_makes_the_rest(call: Run, tmp_path:
     assert (told["made"], told["refused"]) == (0, 4)
     assert [refusal["line"] for refusal in told["refusals"]] == [2, 3, 4, 5]
     assert "`--update`" in told["refusals"][0]["why"]
+
+
+def test_an_import_leaves_what_its_file_does_not_say(call: Run, store: str, tmp_path: Path) -> None:
+    """With `--update` who is switched off stays so, and keeps its name, unless the file says otherwise."""
+    assert store
+    made(call, "identities", "create", "carol", "--company", "acme", "--name", "Carol", "--role", "CLIENT")
+    made(call, "identities", "deactivate", "carol")
+    for file in ("id,company\ncarol,acme\n", "id,company,active\ncarol,acme,\n"):
+        (tmp_path / "some.csv").write_text(file)
+        done = call("identities", "import", "some.csv", "--update", *STORE)
+        assert done.stdout == "made 0, changed 0, unchanged 1, refused 0\n", done.stderr
+    (tmp_path / "on.jsonl").write_text('{"id": "carol", "company": "acme", "active": true}\n')
+    assert call("identities", "import", "on.jsonl", "--update", *STORE).stdout.startswith("made 0, changed 1")
+    (shown,) = records(call("identities", "show", "carol", *STORE, "--format", "json").stdout)
+    assert (shown["active"], shown["name"]) == (True, "Carol")
 
 
 def test_a_file_that_is_no_export_is_refused(call: Run, store: str, tmp_path: Path) -> None:
@@ -336,7 +352,7 @@ def test_the_same_commands_administer_a_running_sidecar(call: Run, store: str, t
         assert call("identities", "export", *there[:4]).returncode == 0
         (tmp_path / "people.csv").write_text("id,company,roles\nerin,acme,CLIENT@acme\ncarol,acme,CLIENT_ADMIN\n")
         done = call("identities", "import", "people.csv", "--update", *there[:4])
-        assert (done.returncode, done.stdout) == (0, "made 1, changed 1, unchanged 0, refused 0\n"), done.stderr
+        assert (done.returncode, done.stdout) == (0, "made 1, changed 0, unchanged 1, refused 0\n"), done.stderr
         (tmp_path / "more.csv").write_text("id,company,roles\ncarol,acme,CLIENT\n")
         done = call("identities", "import", "more.csv", "--update", *there[:4])
         assert done.returncode == 1

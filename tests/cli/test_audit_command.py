@@ -101,6 +101,17 @@ def test_list_filters(at_store: Run, options: tuple[str, ...], wanted: list[int]
     assert [json.loads(line)["sequence"] for line in said.stdout.splitlines()] == wanted
 
 
+def test_an_action_that_nobody_writes_is_warned_of(at_store: Run) -> None:
+    """A filter that takes nothing for want of a letter says so on standard error; kinds and actions do not."""
+    assert at_store("audit", "list", "--action", "key", "--action", "identity.update").stderr == ""
+    said = at_store("audit", "list", "--action", "key.revok")
+    assert (said.returncode, said.stdout) == (0, "")
+    assert said.stderr == (
+        "warning: no record of this release has the action `key.revok`\n  help: did you mean `key.revoke`?\n"
+    )
+    assert "`sign_in`" in at_store("audit", "export", "--action", "frobnicate").stderr
+
+
 def test_export_writes_files_for_others(at_store: Run, tmp_path: Path) -> None:
     """JSON lines are the audit's own; CSV has no cell that a spreadsheet would run; a file is its owner's and new."""
     assert at_store("audit", "export", "--output", "audit.jsonl").returncode == 0
@@ -110,7 +121,9 @@ def test_export_writes_files_for_others(at_store: Run, tmp_path: Path) -> None:
     assert (tmp_path / "audit.jsonl").stat().st_mode & 0o777 == 0o600
     said = at_store("audit", "export", "--output", "audit.jsonl")
     assert (said.returncode, "exists" in said.stderr) == (2, True)
-    said = at_store("audit", "export", "--format", "csv", "--output", "audit.csv")
+    said = at_store("audit", "export", "--format", "jsonl", "--output", "audit.csv")
+    assert (said.returncode, "`audit.csv` is a name for csv" in said.stderr) == (2, True)
+    assert at_store("audit", "export", "--output", "audit.csv").returncode == 0
     with (tmp_path / "audit.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["subject"] for row in rows] == ["ben", "'=cmd()", "ben"]

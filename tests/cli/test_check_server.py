@@ -3,6 +3,7 @@
 import json
 import re
 import socket
+import sys
 from collections.abc import Iterator
 from concurrent import futures
 from pathlib import Path
@@ -10,14 +11,26 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
-from authz_sidecar._proto.authz.v1 import check_pb2
+from authz_sidecar._proto.authz.v1 import (
+    audit_service_pb2,
+    authenticate_pb2,
+    check_pb2,
+    credential_service_pb2,
+    directory_service_pb2,
+    identity_pb2,
+)
+from authz_sidecar.cli.explanation import decision_line
+from authz_sidecar.cli.terminal import plain, visible
+from authz_sidecar.values import Decision, Reason
 from tests.cli.command_line import Run
 from tests.server.sidecar import BUNDLE, Sidecar, running_sidecar
 
 ALLOWED = ("alice", "folder:1", "read", "--company", "acme")
 DENIED = ("alice", "folder:1", "delete", "--company", "acme")
 CHECK = "/authz.v1.AuthorizationService/Check"
+BATCH = "/authz.v1.AuthorizationService/BatchCheck"
 
 
 @pytest.fixture(scope="module")
@@ -28,16 +41,43 @@ def sidecar() -> Iterator[Sidecar]:
         yield running
 
 
+LATE = Timestamp(seconds=1 << 60)
+ESCAPES = "\x1b]0;mine\x07\x9b2J\u202e"
+# What each method of a server answers that is not ours, or of another release.
+ANSWERS: dict[str, bytes] = {
+    CHECK: check_pb2.CheckResponse(allowed=True, reason=777).SerializeToString(),  # type: ignore[arg-type]
+    BATCH: b"\xff\xff",
+    "/authz.v1.AuthorizationService/Authenticate": authenticate_pb2.AuthenticateResponse(
+        authenticated=True, subject="x", kind=identity_pb2.IDENTITY_KIND_USER, expire_time=LATE
+    ).SerializeToString(),
+    "/authz.v1.DirectoryService/GetIdentity": directory_service_pb2.GetIdentityResponse(
+        identity=identity_pb2.Identity(kind=77),  # type: ignore[arg-type]
+    ).SerializeToString(),
+    "/authz.v1.CredentialService/GetKey": credential_service_pb2.GetKeyResponse(
+        key=credential_service_pb2.ApiKey(id="x", expire_time=LATE)
+    ).SerializeToString(),
+    "/authz.v1.AuditService/ListAuditRecords": audit_service_pb2.ListAuditRecordsResponse(
+        records=[
+            audit_service_pb2.AuditRecord(
+                text=json.dumps({"v": 1, "previous": "00" * 32, "sequence": 1, "time": 1e18, "action": ESCAPES}),
+                hash="",
+            )
+        ]
+    ).SerializeToString(),
+}
+
+
 @pytest.fixture
 def impostor() -> Iterator[str]:
-    """The address of a gRPC server of our service whose Check answers with a reason that nobody knows."""
-    handler: grpc.RpcMethodHandler[Any, Any] = grpc.unary_unary_rpc_method_handler(
-        lambda _request, _context: check_pb2.CheckResponse(allowed=True, reason=777),  # type: ignore[arg-type]
-        response_serializer=check_pb2.CheckResponse.SerializeToString,
-    )
-    service, _, method = CHECK.removeprefix("/").partition("/")
+    """The address of a gRPC server with `ANSWERS`, and none to other methods."""
+
+    class Handlers(grpc.GenericRpcHandler):
+        def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
+            answer = ANSWERS.get(str(handler_call_details.method))
+            return None if answer is None else grpc.unary_unary_rpc_method_handler(lambda _request, _context: answer)
+
     server = grpc.server(futures.ThreadPoolExecutor(1))
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
+    server.add_generic_rpc_handlers((Handlers(),))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     yield f"127.0.0.1:{port}"
@@ -165,6 +205,42 @@ def test_a_reason_that_is_not_known_is_no_answer(run: Run, impostor: str) -> Non
 
 
 @pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("whoami --credential-file key", "an answer that this version does not know: 1.15292e+18 is no time"),
+        ("identities show x", "an answer that this version does not know: 77 is not a valid IdentityKind"),
+        ("keys show x", "an answer that this version does not know: 1.15292e+18 is no time"),
+        ("bench --batch 2 --duration 0.1", "the answer does not parse"),
+    ],
+)
+def test_an_answer_that_cannot_be_read_is_no_answer(
+    call: Run, impostor: str, tmp_path: Path, command: str, message: str
+) -> None:
+    """Kinds and times that nobody knows, and bytes that are no message, exit 2 with one line and a remedy."""
+    (tmp_path / "key").write_text("azk_x")
+    done = call(*command.split(), "--server", impostor)
+    assert (done.returncode, done.stdout) == (2, "")
+    first, second = done.stderr.splitlines()
+    assert message in first
+    assert second.startswith("  help: ")
+
+
+def test_records_of_a_hostile_server_do_not_act_on_the_terminal(
+    call: Run, impostor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record is shown whatever its time is, and what is exported to a terminal is escaped there."""
+    done = call("audit", "list", "--server", impostor)
+    assert done.stdout == f"1 1e+18 {visible(ESCAPES)} actor=\n"
+    raw = call("audit", "export", "--format", "csv", "--server", impostor)
+    assert ESCAPES in raw.stdout
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    shown = call("audit", "export", "--format", "csv", "--server", impostor)
+    assert visible(ESCAPES) in shown.stdout
+    assert "\x1b" not in shown.stdout
+    assert ESCAPES not in plain(decision_line(Decision(True, Reason.ALLOWED_BY_RULE), ESCAPES))
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("--server", "127.0.0.1:1", "--policies", "policies"), "give `--policies` or `--server`, not both"),
@@ -181,13 +257,14 @@ def test_options_that_contradict_are_refused(run: Run, arguments: tuple[str, ...
     assert message in done.stderr
 
 
-def test_a_server_without_a_directory_knows_no_credentials(run: Run, sidecar: Sidecar) -> None:
+def test_a_server_without_a_directory_knows_no_credentials(run: Run, sidecar: Sidecar, tmp_path: Path) -> None:
     """Asked by a credential, or on behalf of a user, it exits 2 and says which server would know."""
-    for question, env in (
-        (ALLOWED[1:], {"AUTHZ_CREDENTIAL": "azk_x"}),
-        ((*ALLOWED, "--on-behalf-of", "bob"), {}),
+    (tmp_path / "key").write_text("azk_x")
+    for question in (
+        (*ALLOWED[1:], "--credential-file", str(tmp_path / "key")),
+        (*ALLOWED, "--on-behalf-of", "bob"),
     ):
-        done = run("check", *question, "--server", sidecar.grpc, env=env)
+        done = run("check", *question, "--server", sidecar.grpc)
         assert (done.returncode, done.stdout) == (2, "")
         assert "has no directory of identities" in done.stderr
         assert "`serve --directory`" in done.stderr

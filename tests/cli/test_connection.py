@@ -163,12 +163,10 @@ def test_whoami_tells_whom_a_credential_stands_for(call: Run, place: Place, tmp_
     assert call("whoami", *place.options).returncode == 2
 
 
-def test_a_credential_that_stands_for_nobody_is_a_deny(
-    call: Run, place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_credential_that_stands_for_nobody_is_a_deny(call: Run, place: Place, tmp_path: Path) -> None:
     """A wrong credential exits 1 with its reason, names nobody, and is nowhere in what is said."""
-    monkeypatch.setenv("AUTHZ_CREDENTIAL", "azk_wrong")
-    done = call("check", "folder:7", "read", *place.options, "--explain")
+    (tmp_path / "wrong").write_text("azk_wrong")
+    done = call("check", "folder:7", "read", *place.options, "--credential-file", "wrong", "--explain")
     assert done.returncode == 1
     assert done.stdout.startswith("deny reason=invalid_credential ")
     assert "subject=" not in done.stdout
@@ -176,7 +174,8 @@ def test_a_credential_that_stands_for_nobody_is_a_deny(
 
 
 def test_one_of_subject_and_credential_says_who_asks(call: Run, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither is refused, and both where both are typed; a credential that only lies in the environment is not sent."""
+    """Neither is refused, and both where both are typed; a credential that only lies in the environment is not sent,
+    and does not stand for a forgotten word."""
     question = ("carol", "folder:7", "read", "--company", "acme")
     neither = call("check", *question[1:], *place.options)
     assert (neither.returncode, "neither SUBJECT nor a credential" in neither.stderr) == (2, True)
@@ -187,7 +186,12 @@ def test_one_of_subject_and_credential_says_who_asks(call: Run, place: Place, mo
     # In clear to another machine it would be refused, were it sent.
     far = call("check", *question, "--server", "192.0.2.1:50051", "--timeout", "0.1")
     assert "no answer from `192.0.2.1:50051`" in far.stderr
-    sent = call("check", *question[1:], "--server", "192.0.2.1:50051", "--timeout", "0.1")
+    monkeypatch.setenv("AUTHZ_CREDENTIAL_FILE", str(place.folder / "root.csv"))
+    for command in ("check", "bench"):
+        forgotten = call(command, *question[:2], *place.options)
+        assert (forgotten.returncode, "neither SUBJECT nor a credential" in forgotten.stderr) == (2, True)
+    typed = ("--credential-file", str(place.folder / "root.csv"))
+    sent = call("check", *question[1:], "--server", "192.0.2.1:50051", "--timeout", "0.1", *typed)
     assert (sent.returncode, "in clear" in sent.stderr, "--tls-ca" in sent.stderr) == (2, True, True)
 
 

@@ -42,7 +42,7 @@ def filled(store: Store, rows: int = 3) -> None:
                     change.connection.execute(insert(table), row_of(table, number))
             change.touch("identity", f"id{number}")
             change.touch("key", f"id{number}")
-            change.audit("test.fill", subject=f"id{number}", after={"text": ODD})
+            change.audit("identity.update", subject=f"id{number}", after={"text": ODD})
 
 
 def row_of(table: Table, number: int, **more: Any) -> dict[str, Any]:
@@ -172,7 +172,7 @@ def filled_after(store: Store) -> None:
     before = store.state()
     with store.change(OPERATOR, 1000.0) as change:
         change.touch("identity", "id0")
-        change.audit("test.after")
+        change.audit("identity.update")
     with store.read() as connection:
         assert verify_audit(connection).intact
     assert store.state().revision == before.revision + 1
@@ -193,7 +193,7 @@ def test_backups_of_a_busy_store_are_whole(store: Store, tmp_path: Path) -> None
                     row = row_of(IDENTITIES, 0, id=f"id{number}", description="x" * 5000)
                     change.connection.execute(insert(IDENTITIES), row)
                     change.touch("identity", f"id{number}")
-                    change.audit("test.write", subject=f"id{number}")
+                    change.audit("identity.update", subject=f"id{number}")
                 number += 1
                 made.release()
         except Exception as error:  # noqa: BLE001  # told below
@@ -245,7 +245,7 @@ def filled_more(store: Store) -> None:
         with store.change(OPERATOR, 2000.0) as change:
             change.connection.execute(insert(IDENTITIES), row_of(IDENTITIES, 7, id=f"more{number}"))
             change.touch("identity", f"more{number}")
-            change.audit("test.more")
+            change.audit("identity.update")
 
 
 def test_those_who_follow_read_a_restored_store_anew(source: Store, store_url: str, tmp_path: Path) -> None:
@@ -405,10 +405,10 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
         backup(store, tmp_path / "good")
     good = (tmp_path / "good").read_bytes()
     path = tmp_path / "bad"
-    text = good.find(b'"action":"test.fill"')
+    text = good.find(b'"action":"identity.update"')
     for wrong in (
         good[: len(good) // 2],
-        good[:text] + b'"action":"test.FILL"' + good[text + 20 :],
+        good[:text] + b'"action":"identity.UPDATE"' + good[text + 26 :],
         good[:4096] + bytes(4096) + good[8192:],
         good[:68] + b"xxxx" + good[72:],
     ):
@@ -432,7 +432,7 @@ def test_a_backup_can_take_the_place_of_a_file(dialect: Form, tmp_path: Path) ->
     for revision in (1, 2):
         with placed.change(OPERATOR, 200.0) as change:
             change.touch("identity", "id0")
-            change.audit("test.change", subject="id0")
+            change.audit("identity.update", subject="id0")
         assert placed.state().revision == revision
     placed.close()
 
@@ -516,7 +516,7 @@ def test_memory_does_not_grow_with_the_store(store: Store, store_url: str, tmp_p
         for begin in range(0, len(rows), 1000):
             change.connection.execute(insert(IDENTITIES), rows[begin : begin + 1000])
         change.touch("identity", "id0")
-        change.audit("test.fill")
+        change.audit("identity.update")
     del rows
     path = tmp_path / "backup.lines"
     tracemalloc.start()

@@ -101,10 +101,11 @@ def test_damage_while_serving_is_told_as_damage(path: Path) -> None:
     store.close()
 
 
-def test_a_log_without_its_file_is_no_new_directory(tmp_path: Path) -> None:
+@pytest.mark.parametrize("log", ["-wal", "-journal"])
+def test_a_log_without_its_file_is_no_new_directory(tmp_path: Path, log: str) -> None:
     """Where the file is lost and its log is left, nothing is made in its place."""
     path = tmp_path / "directory.db"
-    Path(f"{path}-wal").write_bytes(b"left")
+    Path(f"{path}{log}").write_bytes(b"left")
     with refused(Fault.CORRUPT, "the file is missing"):
         Store.open(str(path))
     assert not path.exists()
@@ -127,7 +128,7 @@ def test_a_file_that_is_gone_is_not_made_again(path: Path, tmp_path: Path) -> No
 
 def test_a_file_that_was_replaced_is_followed(path: Path, tmp_path: Path) -> None:
     """After a restore puts another file in the place, an open store reads and writes that one, unless it
-    is an older release's or no store at all."""
+    is an older release's or no store at all, or the log of the one before was left there."""
     copy = tmp_path / "copy.db"
     shutil.copyfile(path, copy)
     store = Store.open(str(path))
@@ -142,6 +143,10 @@ def test_a_file_that_was_replaced_is_followed(path: Path, tmp_path: Path) -> Non
     sqlite_file.make_file(older, str(older), Engine.dispose)
     migrated(str(older), "0001")
     older.rename(path)
+    with refused(Fault.CORRUPT, "the log `-wal` of the one before is there"):
+        store.state()
+    for left in ("-wal", "-shm"):
+        Path(f"{path}{left}").unlink()
     with refused(Fault.PRECONDITION, "does not have the tables of this release"):
         store.state()
     spare = tmp_path / "spare"
@@ -163,9 +168,12 @@ def test_a_place_that_cannot_hold_a_file_is_told(tmp_path: Path, where: str) -> 
 
 
 def test_two_that_begin_at_once_make_one_directory(tmp_path: Path) -> None:
-    """Many that open a store which is not there yet make it once, on both databases, and all of them use it."""
+    """Many that open a store which is not there yet make it once, on both databases, and all of them use it, also where
+    a database has its transactions see one snapshot by default."""
     server = shared_postgres()
-    database = server.create_database()
+    database = server.create_database(name="begun")
+    with server.connect("postgres") as connection:
+        connection.execute("ALTER DATABASE begun SET default_transaction_isolation = 'repeatable read'")
     for url in (str(tmp_path / "directory.db"), database):
         with ThreadPoolExecutor(6) as threads:
             stores = list(threads.map(Store.open, [url] * 6))

@@ -18,7 +18,7 @@ from authz_sidecar.directory.backup.backup import backup, restore
 from authz_sidecar.directory.memory.copy import DirectoryCopy
 from authz_sidecar.directory.memory.follower import Follower, StoppedError, on_loop
 from authz_sidecar.directory.storage.errors import DirectoryError
-from authz_sidecar.directory.storage.schema import CHANGES, STATE
+from authz_sidecar.directory.storage.schema import CHANGES, IDENTITIES, STATE
 from authz_sidecar.directory.storage.store import Store
 from tests.directory.copied import ACTOR, POLICY, administration, loaded, told
 from tests.directory.test_copy import user
@@ -171,6 +171,26 @@ def test_a_restored_store_is_read_anew(stores: tuple[Store, Store, Store], tmp_p
         assert told(followed.copy.contents) == told(loaded(stores[0]).contents)
 
 
+def test_another_change_under_a_known_number_is_read_anew(stores: tuple[Store, Store, Store]) -> None:
+    """Where a database lost its last change, as in a failover, and another has its number, the copy has the other."""
+    people, _ = administration(stores[0])
+    people.create_identity(ACTOR, user("ann"))
+    followed = Followed(stores[1])
+    lost = people.create_identity(ACTOR, user("bob")).revision
+    followed.follower.load()
+    contents = followed.copy.contents
+    followed.follower.load()
+    assert followed.copy.contents is contents
+    with stores[0].engine.begin() as connection:
+        connection.execute(delete(CHANGES).where(CHANGES.c.revision == lost))
+        connection.execute(delete(IDENTITIES).where(IDENTITIES.c.id == "bob"))
+        connection.execute(update(STATE).values(revision=lost - 1))
+    assert people.create_identity(ACTOR, user("cleo")).revision == lost
+    followed.follower.load()
+    assert told(followed.copy.contents) == told(loaded(stores[0]).contents)
+    followed.follower.stop()
+
+
 def test_what_is_forgotten_is_read_anew(stores: tuple[Store, Store, Store]) -> None:
     """A follower that was away for longer than changes are kept reads everything, and lacks nothing."""
     people, _ = administration(stores[0])
@@ -212,7 +232,8 @@ def test_a_file_that_is_gone_and_back(tmp_path: Path, empty_store: Path) -> None
 
 
 def test_a_file_that_is_replaced_is_followed(tmp_path: Path, empty_store: Path) -> None:
-    """Another file in the place of the one that was opened is noticed, though nobody wrote to the old one."""
+    """Another file in the place of the one that was opened is noticed, though nobody wrote to the old one, and so is
+    what another process changes in it then."""
     path, other = tmp_path / "directory.db", tmp_path / "other.db"
     for file in (path, other):
         shutil.copyfile(empty_store, file)
@@ -223,8 +244,14 @@ def test_a_file_that_is_replaced_is_followed(tmp_path: Path, empty_store: Path) 
         replacing.close()
         (followed,) = stack.enter_context(following(read))
         until(lambda: followed.follower.looks["ok"] > 1)
+        for left in ("-wal", "-shm"):
+            Path(f"{path}{left}").unlink()
         other.replace(path)
         followed.wait(lambda copy: copy.identity("ann") is not None)
+        changing = Store.open(str(path))
+        stack.callback(changing.close)
+        administration(changing)[0].create_identity(ACTOR, user("bob"))
+        assert followed.wait(lambda copy: copy.identity("bob") is not None) < PROMISE_SECONDS
 
 
 def test_a_database_that_is_gone_and_back() -> None:

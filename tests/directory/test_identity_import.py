@@ -61,7 +61,7 @@ def test_an_import_keeps_limits_within_itself(directory: Directory) -> None:
 
 
 def test_an_import_again_skips_or_updates(directory: Directory) -> None:
-    """Imported again, identities are left as they are, or given the rows' values and missing roles; a row that cannot
+    """Imported again, identities are left as they are, or given what the rows say and missing roles; a row that cannot
     be applied as a whole is not applied at all."""
     directory.rule(roles_per_identity=1)
     rows = [ImportRow(IdentityRecord(id=id, kind=USER, company="acme"), (("CLIENT", None),)) for id in ("a", "b", "c")]
@@ -89,3 +89,8 @@ def test_an_import_again_skips_or_updates(directory: Directory) -> None:
         "assignment.create",
         "identity.update",
     ]
+    directory.update_identity(ADMIN, "a", {"active": False, "attributes": {"grade": 1}})
+    named = ImportRow(IdentityRecord(id="a", kind=USER, company="acme", name="AA"), fields=("name",))
+    assert directory.import_identities(ADMIN, [named], existing="update").updated == 1
+    left = directory.get_identity("a")
+    assert (left.name, left.active, left.attributes) == ("AA", False, {"grade": 1})

@@ -33,7 +33,7 @@ def saved(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             change.connection.execute(insert(IDENTITIES), rows)
             for number in range(MADE):
                 change.touch("identity", f"id{number}")
-            change.audit("test.fill")
+            change.audit("identity.update")
         backup(store, folder / "backup", form="lines")
     return folder / "backup"
 

@@ -538,6 +538,15 @@ def test_nobody_is_made_unless_the_issuer_says_so(emptied_store: Store, verifier
     assert scene.credentials.sign_in_jwt(CALLER, token(), FAR).record.secret
 
 
+def test_nobody_is_made_who_is_called_like_a_role(jwt_scene: Scene) -> None:
+    """In a plain Casbin bundle a subject of the name of a role has its rights: a sign-in makes none."""
+    jwt_scene.rules = DirectoryRules(form="casbin", roles={"idp:alice": RoleFacts("")})
+    with pytest.raises(DirectoryError, match="the sign-in failed"):
+        jwt_scene.credentials.sign_in_jwt(CALLER, token(), FAR)
+    assert jwt_scene.credentials.sign_in_jwt(CALLER, token(sub="bob"), FAR).record.secret
+    assert "idp:alice" not in {row.id for row in jwt_scene.rows(IDENTITIES)}
+
+
 def test_a_jwt_is_good_for_its_issuers_identities(jwt_scene: Scene) -> None:
     """An identity of another company or kind than the token's, or one that is switched off, is not signed in."""
     for record, cause in (

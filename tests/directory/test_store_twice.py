@@ -28,11 +28,11 @@ def test_opening_a_store_again_keeps_the_locks_of_the_first(tmp_path: Path) -> N
     path = tmp_path / "directory.db"
     first = Store.open(str(path))
     with first.change(Actor("operator:ada"), 1.0) as change:
-        change.audit("test.first")
+        change.audit("identity.create")
     Store.open(str(path), migrate=False, check=False).close()
     assert look(path) == "1"
     with first.change(Actor("operator:ada"), 2.0) as change:
-        change.audit("test.second")
+        change.audit("identity.update")
     assert look(path) == "2"
     first.close()
     assert look(path) == "2"

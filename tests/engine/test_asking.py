@@ -12,7 +12,7 @@ from authz_sidecar.compile.compiler import compile_bundle
 from authz_sidecar.compile.snapshot import Snapshot
 from authz_sidecar.directory.memory.copy import Contents, DirectoryCopy
 from authz_sidecar.engine import Answer, Asker, Engine, Identities, UnwitnessedError
-from authz_sidecar.engine.asking import decide_as
+from authz_sidecar.engine.asking import Audited, decide_as
 from authz_sidecar.values import Reason, Request, build_request
 from authz_sidecar.values.directory_rules import KindRules
 from authz_sidecar.values.filter import FilterKind, build_filter_request
@@ -167,8 +167,8 @@ def test_what_nobody_witnesses_is_not_answered(snapshot: Snapshot) -> None:
 
 def test_the_audit_has_each_decision_for_a_kind_that_is_audited(snapshot: Snapshot) -> None:
     """With service accounts audited the witness sees what is decided for one, by name or by credential, allowed or not;
-    an act for a user once; and nothing for users, for somebody unknown, for a wrong credential, or for a call of
-    administration."""
+    an act for a user once; and nothing for users, for somebody unknown or for a wrong credential. Of a call of
+    administration it sees what is to be audited of it."""
     seen: list[tuple[str, str, str]] = []
 
     def see(_kind: str, _request: Request, answer: Answer, _call: str) -> bool:
@@ -181,13 +181,13 @@ def test_the_audit_has_each_decision_for_a_kind_that_is_audited(snapshot: Snapsh
     engine.load(msgspec.structs.replace(snapshot, directory_rules=rules), "version")
     known = identities(engine)
 
-    def ask(subject: str, credential: str, user: str, administers: bool = False) -> None:
+    def ask(subject: str, credential: str, user: str, audited: Audited = Audited.ALL, action: str = "read") -> None:
         asker = known.asker(subject, credential, user, "acme", NOW)
-        found = msgspec.structs.replace(asker, administers=administers)
+        found = msgspec.structs.replace(asker, audited=audited)
         named = found.subject or "--"
         more: Any = {"time": NOW, "identity": found.identity}
-        request, _ = build_request(named, "read", type="folder", id="shared-1", company="acme", **more)
-        asked, _ = build_filter_request(named, "read", "folder", **more)
+        request, _ = build_request(named, action, type="folder", id="shared-1", company="acme", **more)
+        asked, _ = build_filter_request(named, action, "folder", **more)
         assert request is not None
         assert asked is not None
         engine.check(request, asker=found)
@@ -195,8 +195,11 @@ def test_the_audit_has_each_decision_for_a_kind_that_is_audited(snapshot: Snapsh
 
     for asker in (("ann", "", ""), ("nobody", "", ""), ("", "wrong", "")):
         ask(*asker)
-    ask("robot", "", "", administers=True)
+    ask("robot", "", "", Audited.NOTHING)
     assert seen == []
+    ask("robot", "", "", Audited.REFUSALS)
+    ask("robot", "", "", Audited.REFUSALS, action="impersonate")
+    assert [seen.pop(), seen.pop(), *seen] == 2 * [("robot", "", "")]
     for asker in (("robot", "", ""), ("", "right", ""), ("idle", "", ""), ("", "right", "ann"), ("ann", "", "robot")):
         ask(*asker)
     assert seen[::2] == seen[1::2]

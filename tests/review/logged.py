@@ -5,7 +5,8 @@ from typing import Any
 import msgspec
 
 from authz_sidecar.decide.decider import Decider
-from authz_sidecar.review.logged_requests import LogReader, Replayed
+from authz_sidecar.review.logged_lines import Replayed
+from authz_sidecar.review.logged_requests import LogReader
 from authz_sidecar.values.logged_decision import LoggedDecision, LoggedObject
 
 NOON = "2026-01-31T12:00:00.000000Z"

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz_sidecar.review import logged_requests
-from authz_sidecar.review.logged_requests import LogReader, depends_on_time
+from authz_sidecar.review.logged_requests import LogReader
+from authz_sidecar.review.policy_inputs import depends_on_time
 from authz_sidecar.review.replay import MAX_SUBJECTS, Replay, ReplayReport
 from authz_sidecar.review.report.replay import replay_markdown, replay_object, replay_text
 from authz_sidecar.values.logged_decision import LoggedDecision, LoggedObject
@@ -116,6 +117,8 @@ def test_samples_stand_for_what_was_not_logged() -> None:
     text = "\n".join(replay_text(report))
     assert "3 (about 30) decisions" in text
     assert "note: the log is sampled: as little as 0.1 of what was allowed is in it" in text
+    made_up = replay_of([log_line("carol", "export", "report", sample=1e-320)])
+    assert "1 (about 1,000,000,000) decision" in "\n".join(replay_text(made_up))
 
 
 @pytest.mark.parametrize(

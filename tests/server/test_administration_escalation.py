@@ -44,8 +44,15 @@ GIVEN = """\
     description: Grants what is not about who is who.
     assigned: company
     grants:
-      - {object: sidecar.grant, actions: [create]}
-      - {object: sidecar.grant, id: sidecar.assignment, actions: [create], effect: deny}
+      - {object: sidecar.grant, actions: [create, delete]}
+      - {object: sidecar.grant, id: sidecar.assignment, actions: [create, delete], effect: deny}
+  SHARER:
+    description: Grants everything, and lets programs act for people on all but folders.
+    assigned: company
+    grants:
+      - {object: sidecar.grant, actions: [create, delete]}
+      - {object: sidecar.share, actions: [impersonate]}
+      - {object: sidecar.share, id: folder, actions: [impersonate], effect: deny}
 assignments:
   - {subject: of-the-platform, roles: [AUDITOR]}
   - {subject: of-acme, roles: [MEMBER], company: acme}
@@ -150,7 +157,7 @@ def test_a_suspension_is_lifted_only_by_who_may_take_it_away(server: Administere
 
 
 def test_all_types_are_granted_only_by_who_may_grant_each(server: Administered) -> None:
-    """A grant on all object types is refused to whom the policy refuses grants on one of them."""
+    """A grant on all object types is made and taken away only by whom the policy refuses that on none of them."""
     grantor = server.person("grantor", "acme", "GRANTOR")
     server.person("granted", "acme", "MEMBER")
 
@@ -164,7 +171,41 @@ def test_all_types_are_granted_only_by_who_may_grant_each(server: Administered) 
     assert grant(grantor, "folder").grant.id
     assert failure_of(lambda: grant(grantor, "sidecar.assignment")).code is DENIED
     assert failure_of(lambda: grant(grantor, "*")).code is DENIED
-    assert grant(server.root, "*").grant.id
+    made = directory.DeleteIdentityGrantRequest(id=grant(server.root, "*").grant.id)
+
+    def take_away(secret: str) -> Any:
+        return server.directory.DeleteIdentityGrant(made, metadata=server.call(secret), timeout=20)
+
+    assert failure_of(lambda: take_away(grantor)).code is DENIED
+    assert take_away(server.root).directory_revision
+
+
+def test_impersonation_on_all_types_takes_the_right_to_each(server: Administered) -> None:
+    """Who may not let programs act for people on folders does it neither by naming all types, nor by taking away what
+    denies programs everything there."""
+    sharer = server.person("sharer", "acme", "SHARER")
+    for id, kind in (("program", IdentityKind.SERVICE_ACCOUNT), ("person", IdentityKind.USER)):
+        server.person(id, "acme", "MEMBER", kind=kind)
+
+    def grant(secret: str, type: str, action: str, effect: str = "allow", identity: str = "program") -> Any:
+        made = record.IdentityGrant(
+            identity=identity, company="acme", object_type=type, actions=[action], effect=effect, justification="a test"
+        )
+        message = directory.CreateIdentityGrantRequest(grant=made)
+        return server.directory.CreateIdentityGrant(message, metadata=server.call(secret), timeout=20).grant.id
+
+    def take_away(secret: str, id: str) -> Any:
+        message = directory.DeleteIdentityGrantRequest(id=id)
+        return server.directory.DeleteIdentityGrant(message, metadata=server.call(secret), timeout=20)
+
+    assert grant(sharer, "sidecar.share", "impersonate")
+    assert failure_of(lambda: grant(sharer, "*", "impersonate")).code is DENIED
+    assert grant(server.root, "*", "impersonate")
+    for type in ("folder", "*"):
+        denied = grant(sharer, type, "*", "deny")
+        assert failure_of(lambda: take_away(sharer, denied)).code is DENIED  # noqa: B023 - called here
+        assert take_away(server.root, denied)
+    assert take_away(sharer, grant(sharer, "folder", "*", "deny", "person"))
 
 
 @pytest.fixture

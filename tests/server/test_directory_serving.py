@@ -3,14 +3,17 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import grpc
 import pytest
 from click.testing import CliRunner
 from sqlalchemy import text
+from sqlalchemy.pool import QueuePool
 
 from authz_sidecar._proto.authz.v1 import authenticate_pb2, check_pb2, filter_pb2
 from authz_sidecar._proto.authz.v1.policy_service_pb2 import GetActivePolicyRequest
@@ -18,6 +21,9 @@ from authz_sidecar._proto.authz.v1.policy_service_pb2_grpc import PolicyServiceS
 from authz_sidecar.audit.chain import GENESIS
 from authz_sidecar.audit.checkpoint import Checkpoint, CheckpointFile
 from authz_sidecar.audit.signing import SigningKey, create_key
+from authz_sidecar.engine import Engine
+from authz_sidecar.server.directory import ServedDirectory
+from authz_sidecar.server.settings import DirectorySettings
 from tests.deploy.serve_options import serve_command
 from tests.postgres import PASSWORD, shared_postgres
 from tests.server.directory_scene import OPERATOR, Scene, ask, follows, reason, served
@@ -182,6 +188,26 @@ def test_who_is_not_held_is_denied(scene: Scene) -> None:
         scene.identities.delete_identity(OPERATOR, "in-git")
         follows(sidecar, scene.store.state().revision)
         assert ask(sidecar, "in-git").allowed
+
+
+def test_the_store_is_followed_however_many_wait_for_it(scene: Scene) -> None:
+    """A change of another process is known within a second also while all connections of the operations are taken."""
+    directory = ServedDirectory(
+        DirectorySettings(scene.url), Engine(), lambda work: work(), threading.Event(), first=True
+    )
+    directory.begin()
+    pool = directory.store.engine.pool
+    assert isinstance(pool, QueuePool)
+    try:
+        with ExitStack() as taken:
+            for _ in range(pool.size() + pool._max_overflow):  # noqa: SLF001
+                taken.enter_context(directory.store.read())
+            revision = scene.switch("ann", active=False)
+            began = time.monotonic()
+            until(lambda: directory.status().revision == revision)
+            assert time.monotonic() - began < 1.0
+    finally:
+        directory.close()
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -17,7 +17,7 @@ from authz_sidecar._proto.authz.v1 import (
 )
 from tests.server.sidecar import until
 from tests.systems.conftest import Start
-from tests.systems.system import System, assignment, command, creation, question, reason_of, unique
+from tests.systems.system import System, assignment, command, creation, mask, question, reason_of, unique
 
 ROLES = ("WORKSPACE_ADMIN", "DATA_ENGINEER", "ANALYST", "AUDITOR")
 MOST_KEYS = 10
@@ -262,6 +262,41 @@ def test_activity_is_reviewed_for_each_service_account(e6data: System, keys: Map
         with pytest.raises(grpc.RpcError) as refused:
             e6data.audit(by=keys[role], identity=robot)
         assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+def test_what_a_service_account_is_refused_or_sees_of_administration_is_in_its_audit(e6data: System) -> None:
+    """A call of administration that is refused to a service account, or that lets it look, is one record of its audit;
+    what it changes is in the record of that alone, and to read the audit adds nothing to it."""
+    analyst, admin = program(e6data, "ANALYST"), program(e6data, "WORKSPACE_ADMIN")
+    by_analyst, by_admin = e6data.key(analyst, days=30), e6data.key(admin, days=30)
+    update = directory_service_pb2.UpdateIdentityRequest(
+        identity=identity_pb2.Identity(id=admin), update_mask=mask("name")
+    )
+    for refused in (creation(unique("person")), update, directory_service_pb2.ListIdentitiesRequest(role="ANALYST")):
+        assert e6data.refusal(refused, by_analyst).code is grpc.StatusCode.PERMISSION_DENIED
+    person = e6data.create(unique("person"), "ANALYST", by=by_admin)
+    e6data.ask(directory_service_pb2.GetIdentityRequest(id=person), by_admin)
+    e6data.ask(directory_service_pb2.ListIdentitiesRequest(role="ANALYST"), by_admin)
+    e6data.ask(policy_service_pb2.RefreshRequest(), by_admin)
+    until(lambda: len(e6data.audit(actor=admin, actions=["decision"])) == 3)
+
+    def told(actor: str) -> list[tuple[str, str, str]]:
+        found = e6data.audit(by=by_admin, actor=actor, actions=["decision"])
+        return [(each.action, each.object_type, each.after["action"]) for each in found]
+
+    assert told(analyst) == [
+        ("decision.denied", "sidecar.identity", "create"),
+        ("decision.denied", "sidecar.identity", "update"),
+        ("decision.denied", "sidecar.assignment", "read"),
+    ]
+    looks = [
+        ("decision.allowed", "sidecar.identity", "read"),
+        ("decision.allowed", "sidecar.assignment", "read"),
+        ("decision.allowed", "sidecar.policy", "refresh"),
+    ]
+    assert told(admin) == looks
+    e6data.ask(directory_service_pb2.GetIdentityRequest(id=person), by_admin)
+    until(lambda: told(admin)[3:] == looks[:1])
 
 
 def test_nothing_changes_when_people_leave(e6data: System) -> None:

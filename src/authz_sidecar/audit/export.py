@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from authz_sidecar.audit.reading import Entry
 from authz_sidecar.audit.record import AuditRecord
-from authz_sidecar.values.instant import time_text
+from authz_sidecar.values.instant import shown_time
 from authz_sidecar.values.spreadsheet import escape_cell
 
 FIELDS: Final = (*AuditRecord.__struct_fields__, "hash")
@@ -46,11 +46,7 @@ def _cell(name: str, value: Any) -> str:
     if value is None:
         return ""
     if name == "time":
-        try:
-            return time_text(value, "microseconds")
-        except (ValueError, OverflowError, OSError):
-            # A number that is no time stays as it is.
-            return repr(value)
+        return shown_time(value, "microseconds")
     if isinstance(value, str):
         return value
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

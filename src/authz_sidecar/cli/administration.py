@@ -9,17 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar
 
 import click
 
-from authz_sidecar.cli.connection import (
-    CREDENTIAL,
-    Connection,
-    connect,
-    connection_options,
-    is_typed,
-    read_credential,
-    refuse_connection,
-)
+from authz_sidecar.cli.connecting import connect, read_credential
+from authz_sidecar.cli.connection import CREDENTIAL, Connection, connection_options, is_typed, refuse_connection
 from authz_sidecar.cli.directory import directory_option, open_store
-from authz_sidecar.cli.option import DEFAULT_POLICIES, Directory, color_option, format_option
+from authz_sidecar.cli.option import DEFAULT_POLICIES, Directory, color_option, export_format_option, format_option
 from authz_sidecar.cli.remote import Problem, call_problems
 from authz_sidecar.cli.terminal import CommandError, Terminal
 
@@ -47,15 +40,15 @@ class AdministrationOptions(TypedDict):
 
 def administration_options(command: Command) -> Command:
     """The options of every command of administration: where, in whose name, and in which form the answer comes."""
-    return _options(command, "text", "json")
+    return _options(command, format_option("text", "json"))
 
 
 def export_options(command: Command) -> Command:
-    """The same of a command that writes everything there is."""
-    return _options(command, "jsonl", "csv")
+    """The same of a command that writes everything there is; see `export_format`."""
+    return _options(command, export_format_option)
 
 
-def _options(command: Command, *formats: str) -> Command:
+def _options(command: Command, format_option: Callable[[Command], Command]) -> Command:
     for option in reversed(
         (
             connection_options("Administer the sidecar that listens there for gRPC"),
@@ -68,7 +61,7 @@ def _options(command: Command, *formats: str) -> Command:
                 type=Directory(path_type=Path),
                 help="The bundle whose rules a store keeps, with `--directory`.",
             ),
-            format_option(*formats),
+            format_option,
             color_option,
         )
     ):
@@ -129,7 +122,7 @@ def administration_problems(error: "CallFailedError", connection: Connection) ->
             return [(error.message.partition("; ")[0], JUSTIFY)]
         case "ALREADY_EXISTS" | "ABORTED" | "FAILED_PRECONDITION":
             return [(error.message, "")]
-        case "RESOURCE_EXHAUSTED" if error.retry_after is None:
+        case "RESOURCE_EXHAUSTED" if error.reason and error.retry_after is None:
             return [(error.message, "")]
         case "INVALID_ARGUMENT":
             if len(error.violations) > 1:

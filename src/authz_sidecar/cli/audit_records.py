@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, cast
 
 import click
 
+from authz_sidecar.audit.record import ACTIONS
+from authz_sidecar.bundle.wording import listed, suggest
 from authz_sidecar.cli.administration import administration_problems, chosen_directory, directory_problems
-from authz_sidecar.cli.connection import Connection, ServerCommand, connect, connection_options, read_credential
+from authz_sidecar.cli.connecting import connect, read_credential
+from authz_sidecar.cli.connection import Connection, ServerCommand, connection_options
 from authz_sidecar.cli.directory import directory_option, open_store
 from authz_sidecar.cli.instant import parse_instant, parse_since
-from authz_sidecar.cli.option import color_option, format_option
-from authz_sidecar.cli.terminal import FAINT, CommandError, Line, Terminal, visible
-from authz_sidecar.values.instant import time_text
+from authz_sidecar.cli.option import color_option, export_format, export_format_option, format_option
+from authz_sidecar.cli.terminal import FAINT, HELP, WARNING, CommandError, Line, Terminal, visible
+from authz_sidecar.values.instant import shown_time
 
 if TYPE_CHECKING:
     from authz_sidecar.audit.reading import AuditFilter, Entry
@@ -31,6 +34,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 LIMIT = 1000
 FOLLOW_SECONDS = 0.5
 FOLLOW_PAGE = 500
+KINDS = tuple(dict.fromkeys(action.partition(".")[0] for action in ACTIONS))
 
 
 class RecordOptions(TypedDict):
@@ -64,6 +68,7 @@ def record_options(command: Command) -> Command:
             problem = value_problem(value)
             if problem:
                 raise click.BadParameter(f"`{visible(value)}` {problem}")
+        _warn_of_unknown(Terminal(rest["color"]), action)
         filter = AuditFilter(
             actor=actor,
             subject=subject,
@@ -85,7 +90,7 @@ def record_options(command: Command) -> Command:
                 "--action",
                 multiple=True,
                 metavar="ACTION",
-                help="Such as `key.revoke`, or `key` for all of these; may be repeated.",
+                help=f"Such as `key.revoke`, or `key` for all of these; may be repeated. Kinds: {', '.join(KINDS)}.",
             ),
             click.option(
                 "--since", callback=_read(parse_since), metavar="WHEN", help="From then: `7d`, a day, a time."
@@ -98,6 +103,15 @@ def record_options(command: Command) -> Command:
     ):
         collect = option(collect)
     return cast("Command", collect)
+
+
+def _warn_of_unknown(terminal: Terminal, actions: tuple[str, ...]) -> None:
+    """Say which of `actions` no record has; a server of a later release may have them."""
+    for action in actions:
+        if action not in KINDS and action not in ACTIONS:
+            help = suggest(action, (*KINDS, *ACTIONS), f"its kind is one of {listed(KINDS)}")
+            terminal.note((("warning:", WARNING), f" no record of this release has the action `{visible(action)}`"))
+            terminal.note(("  ", ("help:", HELP), f" {help}"))
 
 
 def parse_until(text: str) -> float:
@@ -164,7 +178,7 @@ def follow(after: int | None, form: str, **options: Unpack[RecordOptions]) -> No
 
 
 @click.command(name="export", cls=ServerCommand)
-@format_option("jsonl", "csv")
+@export_format_option
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
@@ -177,6 +191,7 @@ def export(form: str, output: Path | None, **options: Unpack[RecordOptions]) -> 
     from authz_sidecar.audit.export import csv_lines, json_lines
 
     terminal = Terminal(options["color"])
+    form = export_format(form, output)
     with _records(terminal, options) as records, _output(terminal, output) as write:
         if form == "csv":
             for line in csv_lines(records):
@@ -247,11 +262,7 @@ def _followed(store: "Store", filter: "AuditFilter", after: int | None) -> "Iter
 @contextlib.contextmanager
 def _output(terminal: Terminal, path: Path | None) -> Iterator[Callable[[str], Any]]:
     if path is None:
-        # Cells hold line ends of their own, which must stay as they are.
-        reconfigure = getattr(sys.stdout, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(newline="")
-        yield sys.stdout.write
+        yield terminal.lines.write
         return
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -284,7 +295,7 @@ def _line(entry: "Entry", form: str) -> Line:
     what = f"{record.object_type}:{record.object_id}".strip(":")
     # Of a decision, which changes nothing, `after` says what was asked and why it came out so.
     decided = (record.after or {}) if record.decision_id else {}
-    shown = [f"{record.sequence}", time_text(record.time), record.action, f"actor={record.actor}"]
+    shown = [f"{record.sequence}", shown_time(record.time), record.action, f"actor={record.actor}"]
     facts = (
         ("on_behalf_of", record.on_behalf_of),
         ("subject", record.subject),
@@ -319,4 +330,4 @@ def _changed(before: Any, after: Any) -> str:
 
 def _value(name: str, data: Any) -> str:
     value = data.get(name)
-    return time_text(value) if name.endswith("_at") and isinstance(value, float) else json.dumps(value)
+    return shown_time(value) if name.endswith("_at") and isinstance(value, float) else json.dumps(value)

@@ -8,16 +8,10 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import click
 
-from authz_sidecar.cli.connection import (
-    Connection,
-    ServerCommand,
-    asking_credential,
-    connection_options,
-    is_typed,
-    read_tls,
-)
+from authz_sidecar.cli.connecting import asking_credential, read_tls
+from authz_sidecar.cli.connection import Connection, ServerCommand, connection_options, is_typed
 from authz_sidecar.cli.explanation import request_text
-from authz_sidecar.cli.option import color_option, format_option
+from authz_sidecar.cli.option import NumberRange, color_option, format_option
 from authz_sidecar.cli.question import QuestionOptions, question_options, read_question, split_question
 from authz_sidecar.cli.remote import call_problems, inexact_problem
 from authz_sidecar.cli.terminal import ERROR, FAINT, CommandError, Line, Terminal, end, visible
@@ -53,7 +47,7 @@ Examples:
 )
 @click.option(
     "--duration",
-    type=click.FloatRange(min=0, min_open=True, max=MAX_DURATION),
+    type=NumberRange(min=0, min_open=True, max=MAX_DURATION),
     default=5.0,
     show_default=True,
     metavar="SECONDS",
@@ -101,8 +95,8 @@ def command(
     """Send one question again and again to a running sidecar, and show its rate and latencies.
 
     Without a question it asks one that any policy can answer, most of them with a deny; without SUBJECT it asks by a
-    credential. Exits 0 when every call was answered, 1 when calls failed, 2 when the server does not answer at all.
-    Ctrl-C ends it early, with the figures so far.
+    typed `--credential-file`. Exits 0 when every call was answered, 1 when calls failed, 2 when the server does not
+    answer at all. Ctrl-C ends it early, with the figures so far.
     """
     terminal = Terminal(color)
     if not question:

@@ -8,15 +8,8 @@ from typing import TYPE_CHECKING, Unpack
 import click
 import msgspec
 
-from authz_sidecar.cli.connection import (
-    Connection,
-    ServerCommand,
-    asking_credential,
-    connect,
-    connection_options,
-    is_typed,
-    refuse_connection,
-)
+from authz_sidecar.cli.connecting import asking_credential, connect
+from authz_sidecar.cli.connection import Connection, ServerCommand, connection_options, is_typed, refuse_connection
 from authz_sidecar.cli.directory import directory_option, open_store
 from authz_sidecar.cli.explanation import (
     decision_line,
@@ -37,7 +30,7 @@ from authz_sidecar.cli.question import (
     violation_problem,
 )
 from authz_sidecar.cli.remote import inexact_problem
-from authz_sidecar.cli.terminal import CommandError, Terminal, end
+from authz_sidecar.cli.terminal import CommandError, Terminal, end, visible
 from authz_sidecar.decide.decider import Decider
 from authz_sidecar.values import Explanation, Reason, Request, Rule
 
@@ -108,7 +101,7 @@ def command(
     """Decide whether SUBJECT may do ACTION to OBJECT, which is `type:id` or `type`.
 
     The answer comes from a bundle, or with `--server` from a running sidecar. That can be asked without SUBJECT, by a
-    credential. Exits 0 on allow, 1 on deny, 2 when there is no answer.
+    typed `--credential-file`. Exits 0 on allow, 1 on deny, 2 when there is no answer.
     """
     terminal = Terminal(color)
     subject, object, action = split_question(question)
@@ -148,7 +141,7 @@ def command(
             terminal.result((f"  {request_text(request)}",))
             terminal.result(*explanation_lines(explanation, grounds.places, grounds.origin))
         elif decision.detail:
-            terminal.result((f"  {decision.detail}",))
+            terminal.result((f"  {visible(decision.detail)}",))
     end(0 if decision.allowed else DENIED)
 
 

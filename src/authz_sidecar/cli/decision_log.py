@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 import click
 
 from authz_sidecar.bundle.wording import listed, suggest
+from authz_sidecar.cli.option import NumberRange
 from authz_sidecar.server.log_mask import mask_problem
 from authz_sidecar.server.log_sink import Rotation
 from authz_sidecar.server.settings import DecisionLogSettings
@@ -76,7 +77,7 @@ _OPTIONS = (
     ),
     click.option(
         "--decision-log-sample",
-        type=click.FloatRange(0, 1),
+        type=NumberRange(0, 1),
         default=1.0,
         show_default=True,
         metavar="SHARE",
@@ -95,7 +96,7 @@ _OPTIONS = (
     ),
     click.option(
         "--decision-log-max-age",
-        type=click.FloatRange(min=0),
+        type=NumberRange(min=0),
         default=_DEFAULT.max_age,
         show_default=True,
         metavar="SECONDS",

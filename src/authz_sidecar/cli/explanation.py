@@ -43,7 +43,7 @@ def decision_line(decision: Decision, policy_version: str, **who: str) -> Line:
     named = "".join(f" {name}={identity}" for name, identity in who.items() if identity)
     return (
         (decision_word(decision.allowed), ALLOW if decision.allowed else DENY),
-        f" reason={decision.reason.label} policy_version={policy_version}{visible(named)}",
+        f" reason={decision.reason.label} policy_version={visible(policy_version + named)}",
     )
 
 

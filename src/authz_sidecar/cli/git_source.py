@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 import click
 import msgspec
 
-from authz_sidecar.cli.option import DEFAULT_POLICIES, Directory
+from authz_sidecar.cli.option import DEFAULT_POLICIES, Directory, NumberRange
 from authz_sidecar.cli.terminal import CommandError, Terminal
 from authz_sidecar.sources.objects import RepositoryError
 from authz_sidecar.sources.remote import Remote, RemoteError, is_remote, parse_remote
@@ -62,7 +62,7 @@ def source_option(command: Command) -> Command:
 _OPTIONS = (
     click.option(
         "--git-interval",
-        type=click.FloatRange(min=0, max=86_400),
+        type=NumberRange(min=0, max=86_400),
         default=DEFAULT_INTERVAL,
         show_default=True,
         metavar="SECONDS",
@@ -70,7 +70,7 @@ _OPTIONS = (
     ),
     click.option(
         "--git-timeout",
-        type=click.FloatRange(min=1, max=3600),
+        type=NumberRange(min=1, max=3600),
         default=DEFAULT_TIMEOUT,
         show_default=True,
         metavar="SECONDS",

@@ -3,15 +3,15 @@
 import csv
 import io
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from authz_sidecar.cli.administration import Administration, AdministrationOptions, administration
 from authz_sidecar.cli.listing import all_records
+from authz_sidecar.cli.option import EXPORT_SUFFIXES, export_format
 from authz_sidecar.cli.progress import Progress
-from authz_sidecar.cli.terminal import CommandError, Terminal, end, visible
+from authz_sidecar.cli.terminal import CommandError, Terminal, Written, end, visible
 from authz_sidecar.directory.administration.identity_import import Imported, ImportFailure, ImportRow
 from authz_sidecar.directory.storage.errors import DirectoryError, Fault
 from authz_sidecar.directory.storage.records import HAND, AssignmentRecord, IdentityRecord
@@ -22,9 +22,10 @@ from authz_sidecar.values.spreadsheet import escape_cell, unescape_cell
 
 FIELDS = ("id", "kind", "company", "active", "name", "description", "roles", "flags")
 MAX_LINE = 1 << 20
-LINES_SUFFIXES = (".jsonl", ".ndjson")
 KINDS = {kind.label: kind for kind in IdentityKind}
-YES = {"yes": True, "true": True, "1": True, "": True, "no": False, "false": False, "0": False}
+# What a file may change of an identity that is there; what it does not say of them stays.
+CHANGED = ("active", "name", "description", "flags")
+YES = {"yes": True, "true": True, "1": True, "": None, "no": False, "false": False, "0": False}
 REFUSED = 1
 # An export has names of people.
 OWNER_ONLY = 0o600
@@ -146,9 +147,7 @@ def _import_row(
         raise DirectoryError(Fault.CONFLICT, "it exists with another kind or company", "import it under another id")
     held = {(found.role, found.company) for found in all_records(directory.list_assignments, identity=row.record.id)}
     changes = {
-        field: getattr(row.record, field)
-        for field in ("active", "name", "description", "flags")
-        if getattr(row.record, field) != getattr(known, field)
+        field: getattr(row.record, field) for field in row.fields if getattr(row.record, field) != getattr(known, field)
     }
     roles = {role for role, _ in held}
     missing = [
@@ -197,12 +196,16 @@ def read_rows(terminal: Terminal, path: Path) -> Iterator[tuple[ImportRow | None
     try:
         # Spreadsheets begin a file with a byte-order mark.
         with path.open(encoding="utf-8-sig", newline="") as file:
-            yield from _json_rows(file) if path.suffix in LINES_SUFFIXES else _csv_rows(terminal, file, path)
+            yield from _rows(terminal, file, path)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise CommandError(
             terminal, (f"`{path}` cannot be read: {reason}", "name a file that `identities export` could have written")
         ) from None
+
+
+def _rows(terminal: Terminal, file: IO[str], path: Path) -> Iterator[tuple[ImportRow | None, int, str]]:
+    return _json_rows(file) if path.suffix.lower() in EXPORT_SUFFIXES["jsonl"] else _csv_rows(terminal, file, path)
 
 
 def _json_rows(file: IO[str]) -> Iterator[tuple[ImportRow | None, int, str]]:
@@ -270,7 +273,9 @@ def _row(line: int, data: Mapping[str, Any]) -> ImportRow:
     if kind is None:
         raise RowError("`kind` is `user` or `service_account`")
     texts: dict[str, Any] = {name: data.get(name) or "" for name in ("id", "company", "name", "description")}
-    flags, active, roles = data.get("flags") or {}, data.get("active", True), data.get("roles") or []
+    flags, active, roles = data.get("flags") or {}, data.get("active"), data.get("roles") or []
+    # Who is there already, and switched off, is not switched on by a file that does not say so.
+    active = True if active is None else active
     if not all(isinstance(value, str) for value in texts.values()) or not texts["id"]:
         raise RowError("`id`, `company`, `name` and `description` are texts, and `id` is not empty")
     if not isinstance(active, bool) or not isinstance(flags, dict) or not isinstance(roles, list):
@@ -278,7 +283,8 @@ def _row(line: int, data: Mapping[str, Any]) -> ImportRow:
     if not all(isinstance(on, bool) for on in flags.values()):
         raise RowError("`flags` maps names to true or false")
     record = IdentityRecord(kind=kind, active=active, flags=flags, **texts)
-    return ImportRow(record, tuple([_role(item) for item in roles]), line)
+    said = tuple(name for name in CHANGED if data.get(name) is not None)
+    return ImportRow(record, tuple([_role(item) for item in roles]), line, said)
 
 
 def _role(item: Any) -> tuple[str, str | None]:
@@ -294,7 +300,7 @@ def _role(item: Any) -> tuple[str, str | None]:
 
 def export_file(terminal: Terminal, output: Path | None, company: str | None, options: AdministrationOptions) -> None:
     """Write all identities."""
-    shape = options["form"]
+    shape = export_format(options["form"], output)
     with administration(terminal, options) as directory, Progress(terminal) as progress:
         progress.step("exporting identities")
         roles: dict[str, list[AssignmentRecord]] = {}
@@ -309,7 +315,7 @@ def export_file(terminal: Terminal, output: Path | None, company: str | None, op
             why = "which are held for a time, from groups or by default"
             terminal.note((f"roles left out: {left_out:,}, {why}",))
         if output is None:
-            _write(sys.stdout, shape, _identities(directory, company, progress), roles)
+            _write(terminal.lines, shape, _identities(directory, company, progress), roles)
             return
         written = io.StringIO(newline="")
         _write(written, shape, _identities(directory, company, progress), roles)
@@ -329,7 +335,7 @@ def _identities(directory: Administration, company: str | None, progress: Progre
 
 
 def _write(
-    file: IO[str], shape: str, records: Iterator[IdentityRecord], roles: Mapping[str, list[AssignmentRecord]]
+    file: Written, shape: str, records: Iterator[IdentityRecord], roles: Mapping[str, list[AssignmentRecord]]
 ) -> None:
     if shape == "jsonl":
         for record in records:

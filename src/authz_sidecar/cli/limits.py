@@ -5,6 +5,7 @@ from typing import Any, TypedDict, TypeVar
 
 import click
 
+from authz_sidecar.cli.option import NumberRange
 from authz_sidecar.values.limits import Limits
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -27,7 +28,7 @@ _OPTIONS: tuple[tuple[str, str, click.ParamType[Any], str, str], ...] = (
     (
         "--max-connection-age",
         "connection_seconds",
-        click.FloatRange(min=0),
+        NumberRange(min=0),
         "SECONDS",
         "Ask a client to connect anew after so long, so that load spreads; 0: never.",
     ),

@@ -12,7 +12,7 @@ from typing import IO, NamedTuple
 
 from authz_sidecar.cli.progress import Progress
 from authz_sidecar.cli.terminal import WARNING, CommandError, Terminal
-from authz_sidecar.review.logged_requests import LogFacts
+from authz_sidecar.review.logged_lines import LogFacts
 from authz_sidecar.review.report.log_facts import caveats
 
 STANDARD_INPUT = "-"

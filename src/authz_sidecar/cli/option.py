@@ -1,6 +1,7 @@
 """Options that several commands share; `main` names the environment variable of each option."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 DEFAULT_POLICIES = Path("policies")
+# The forms of what is exported, the default first, and how the names of their files end.
+EXPORT_SUFFIXES: Mapping[str, tuple[str, ...]] = {"jsonl": (".jsonl", ".ndjson"), "csv": (".csv",)}
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -24,6 +27,17 @@ class Directory(click.Path):
         from click.shell_completion import CompletionItem
 
         return [CompletionItem(incomplete, type="dir")]
+
+
+class NumberRange(click.FloatRange):
+    """A number in a range, which is neither infinite nor `nan`: no bound takes that one out."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read `value`; fails as click does."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"'{value}' is not a valid float", param, ctx)
+        return number
 
 
 def color_option(command: Command) -> Command:
@@ -47,6 +61,27 @@ def format_option(*formats: str) -> Callable[[Command], Command]:
         show_default=True,
         help="The form of the result.",
     )
+
+
+def export_format_option(command: Command) -> Command:
+    """`--format jsonl|csv` of what may be written into a file; "" where it is not given. See `export_format`."""
+    return click.option(
+        "--format",
+        "form",
+        type=click.Choice(tuple(EXPORT_SUFFIXES)),
+        callback=lambda _context, _parameter, value: value or "",
+        help="The form of the result. Default: CSV for a FILE `*.csv`, else JSON lines.",
+    )(command)
+
+
+def export_format(form: str, output: Path | None) -> str:
+    """The form of an export into `output`: `form`, or where that is "" what the name of the file says. Raises
+    click.UsageError where both are given and differ: whoever reads the file goes by its name."""
+    suffix = "" if output is None else output.suffix.lower()
+    named = next((shape for shape, suffixes in EXPORT_SUFFIXES.items() if suffix in suffixes), "")
+    if form and named and form != named:
+        raise click.UsageError(f"`{output}` is a name for {named}, and `--format` is {form}: leave one of them away")
+    return form or named or next(iter(EXPORT_SUFFIXES))
 
 
 def policies_argument(command: Command) -> Command:

@@ -5,7 +5,8 @@ import json
 import click
 
 from authz_sidecar.cli.administration import administration_problems
-from authz_sidecar.cli.connection import Connection, ServerCommand, connect, connection_options, read_credential
+from authz_sidecar.cli.connecting import connect, read_credential
+from authz_sidecar.cli.connection import Connection, ServerCommand, connection_options
 from authz_sidecar.cli.option import color_option, format_option
 from authz_sidecar.cli.terminal import Terminal, end, visible
 from authz_sidecar.engine.refresh import RefreshOutcome

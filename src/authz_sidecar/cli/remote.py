@@ -69,8 +69,9 @@ def call_problems(error: "CallFailedError", connection: "Connection") -> list[Pr
                     f"`authz-sidecar refresh --server {server}` has it look now, and says what keeps it from more",
                 )
             ]
-        case "RESOURCE_EXHAUSTED":
-            when = "later" if error.retry_after is None else f"in {error.retry_after:g} s"
+        case "RESOURCE_EXHAUSTED" if error.reason or error.retry_after is not None:
+            # What the gRPC library finds too large has neither, and comes out so again.
+            when = "later" if error.retry_after is None else f"in {max(error.retry_after, 0.0):g} s"
             return [(f"the server at `{server}` refuses the call: {error.message}", f"ask again {when}")]
     return [
         (

@@ -94,7 +94,7 @@ def _show(terminal: Terminal, form: str, issued: Issued) -> None:
         return
     show_record(terminal, form, issued.record)
     if issued.secret:
-        terminal.result((("secret", "bold"), f"  {issued.secret}"))
+        terminal.result((("secret", "bold"), f"  {visible(issued.secret)}"))
         terminal.note(("keep the secret: it is shown this once",))
     else:
         terminal.note(("no secret is shown: it was, when this was made",))

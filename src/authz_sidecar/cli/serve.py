@@ -14,7 +14,7 @@ from authz_sidecar.cli.directory import VARIABLE
 from authz_sidecar.cli.findings import count_line, finding_lines
 from authz_sidecar.cli.git_source import GitOptions, git_options, git_settings, source_option
 from authz_sidecar.cli.limits import LimitOptions, limit_options
-from authz_sidecar.cli.option import color_option
+from authz_sidecar.cli.option import NumberRange, color_option
 from authz_sidecar.cli.place import Places, require_directory
 from authz_sidecar.cli.sectioned_command import SectionedCommand
 from authz_sidecar.cli.served_directory import served_directory_options
@@ -173,7 +173,7 @@ def _group(name: str) -> int:
 )
 @click.option(
     "--grace",
-    type=click.FloatRange(min=0, max=3600),
+    type=NumberRange(min=0, max=3600),
     default=DEFAULT_GRACE,
     show_default=True,
     metavar="SECONDS",
@@ -182,7 +182,7 @@ def _group(name: str) -> int:
 @click.option("--wait-for-policies", is_flag=True, help="Start, not ready, also while the bundle does not load.")
 @click.option(
     "--watch-interval",
-    type=click.FloatRange(min=0, max=3600),
+    type=NumberRange(min=0, max=3600),
     default=DEFAULT_INTERVAL,
     show_default=True,
     metavar="SECONDS",
@@ -191,7 +191,7 @@ def _group(name: str) -> int:
 @git_options
 @click.option(
     "--max-staleness",
-    type=click.FloatRange(min=0),
+    type=NumberRange(min=0),
     metavar="SECONDS",
     help="Not ready once the policies or the directory have not been seen for so long; 0: ready all the same. "
     f"[default: {DIRECTORY_STALENESS:.0f} for the directory, 0 for the policies]",

@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 import click
 import msgspec
 
+from authz_sidecar.cli.option import NumberRange
 from authz_sidecar.cli.terminal import CommandError, Terminal
 from authz_sidecar.server.settings import ShadowSettings
 from authz_sidecar.sources.remote import RemoteError, is_remote, parse_remote
@@ -23,7 +24,7 @@ _OPTIONS = (
     ),
     click.option(
         "--shadow-sample",
-        type=click.FloatRange(0, 1),
+        type=NumberRange(0, 1),
         default=1.0,
         show_default=True,
         metavar="SHARE",

@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable
-from typing import IO, TYPE_CHECKING, Any, TextIO, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, Protocol, TextIO, TypeAlias
 
 import click
 
@@ -28,6 +28,7 @@ __all__ = [
     "Line",
     "Piece",
     "Terminal",
+    "Written",
     "end",
     "plain",
     "visible",
@@ -60,6 +61,21 @@ def plain(line: Line) -> str:
     return "".join(piece if isinstance(piece, str) else piece[0] for piece in line)
 
 
+class Written(Protocol):
+    """What takes text."""
+
+    def write(self, text: str, /) -> object:
+        """Take some."""
+
+
+class _Shown:
+    """A terminal that takes lines."""
+
+    def write(self, text: str, /) -> None:
+        """Show a line."""
+        sys.stdout.write(visible(text.rstrip("\r\n")) + "\n")
+
+
 class Terminal:
     """The two streams of a command and whether they take colour.
 
@@ -85,6 +101,18 @@ class Terminal:
         if sys.stdout.isatty():
             lines = [visible(line.replace("\t", "    ")) for line in lines]
         sys.stdout.writelines(f"{line}\n" for line in lines)
+
+    @property
+    def lines(self) -> Written:
+        """Where a file's lines are written on standard output, each with its end: as they are, or on a terminal with
+        what is not printable escaped."""
+        if sys.stdout.isatty():
+            return _Shown()
+        # Cells hold line ends of their own, which must stay as they are.
+        reconfigure = getattr(sys.stdout, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(newline="")
+        return sys.stdout
 
     def note(self, *lines: Line) -> None:
         """Write lines to standard error."""

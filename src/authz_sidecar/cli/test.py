@@ -18,7 +18,7 @@ from authz_sidecar.cli.explanation import (
 )
 from authz_sidecar.cli.junit import JunitCase, junit_text
 from authz_sidecar.cli.loading import CompiledBundle, require_bundle
-from authz_sidecar.cli.option import color_option, format_option, policies_argument
+from authz_sidecar.cli.option import NumberRange, color_option, format_option, policies_argument
 from authz_sidecar.cli.progress import Progress
 from authz_sidecar.cli.terminal import (
     ALLOW,
@@ -77,7 +77,7 @@ Examples:
     "--fail-under",
     "least",
     metavar="PERCENT",
-    type=click.FloatRange(0, 100),
+    type=NumberRange(0, 100),
     help="Exit 1 where the tests exercise a smaller share of the grants. Implies `--coverage`.",
 )
 @click.option(

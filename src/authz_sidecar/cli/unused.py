@@ -15,7 +15,8 @@ from authz_sidecar.cli.progress import Progress
 from authz_sidecar.cli.terminal import WARNING, Terminal, end
 from authz_sidecar.compile.compiler import with_searches
 from authz_sidecar.review.grant_use import UseCounter
-from authz_sidecar.review.logged_requests import LogFacts, LogReader
+from authz_sidecar.review.logged_lines import LogFacts
+from authz_sidecar.review.logged_requests import LogReader
 from authz_sidecar.review.material import Material
 from authz_sidecar.review.report.grant_use import use_markdown, use_object, use_text
 from authz_sidecar.review.report.log_facts import short_time

@@ -44,7 +44,8 @@ def usage_problem(error: click.UsageError) -> tuple[str, str]:
             return f"{_typed(error.option_name)} takes no value", f"write {_typed(error.option_name)} alone"
         return f"{_typed(error.option_name)} has no value", f"write one after it: `{error.option_name} VALUE`"
     if isinstance(error, click.MissingParameter):
-        return f"{_name(error.param)} is missing", f"it is called as `{_usage(context)}`"
+        otherwise = f"it is called as `{_usage(context)}`"
+        return f"{_name(error.param)} is missing", _option_help(error.param) or otherwise
     if isinstance(error, click.BadParameter):
         return _value_problem(error, see)
     extra = _EXTRA.fullmatch(error.message)
@@ -79,9 +80,14 @@ def _value_problem(error: click.BadParameter, see: str) -> tuple[str, str]:
     if parameter is not None and isinstance(parameter.type, click.Choice) and found:
         choices = [str(choice) for choice in parameter.type.choices]
         return f"{name} cannot be {_typed(found[1])}", suggest(found[1], choices, f"write {listed(choices)}")
-    if isinstance(parameter, click.Option) and parameter.metavar and parameter.help:
-        see = f"`{max(parameter.opts, key=len)} {parameter.metavar}`: {_plain(parameter.help.partition('. ')[0])}"
-    return f"{name}: {_plain(error.message)}", see
+    return f"{name}: {_plain(error.message)}", _option_help(parameter) or see
+
+
+def _option_help(parameter: click.Parameter | None) -> str:
+    """The first sentence about an option that takes a value; "" for all else."""
+    if not isinstance(parameter, click.Option) or not parameter.metavar or not parameter.help:
+        return ""
+    return f"`{max(parameter.opts, key=len)} {parameter.metavar}`: {_plain(parameter.help.partition('. ')[0])}"
 
 
 def _name(parameter: click.Parameter | None) -> str:

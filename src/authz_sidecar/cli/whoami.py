@@ -5,14 +5,8 @@ import json
 import click
 
 from authz_sidecar.cli.columns import record_data, show_record
-from authz_sidecar.cli.connection import (
-    CREDENTIAL,
-    Connection,
-    ServerCommand,
-    connect,
-    connection_options,
-    read_credential,
-)
+from authz_sidecar.cli.connecting import connect, read_credential
+from authz_sidecar.cli.connection import CREDENTIAL, Connection, ServerCommand, connection_options
 from authz_sidecar.cli.explanation import SENTENCES
 from authz_sidecar.cli.option import color_option, format_option
 from authz_sidecar.cli.terminal import CommandError, Terminal, end

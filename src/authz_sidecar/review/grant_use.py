@@ -10,8 +10,9 @@ as it is now: whatever decided it is still there, and rules that are gone decide
 import msgspec
 
 from authz_sidecar.review.exercise import grants_of
-from authz_sidecar.review.logged_requests import LogFacts, Replayed, depends_on_time
+from authz_sidecar.review.logged_lines import LogFacts, Replayed
 from authz_sidecar.review.material import Material
+from authz_sidecar.review.policy_inputs import depends_on_time
 from authz_sidecar.values import Reason, Request, Span
 from authz_sidecar.values.filter import FilterRequest
 

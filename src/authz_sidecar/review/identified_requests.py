@@ -14,7 +14,7 @@ import msgspec
 
 from authz_sidecar.decide.decider import Decider
 from authz_sidecar.decide.impersonation import decide_for
-from authz_sidecar.review.logged_requests import (
+from authz_sidecar.review.logged_lines import (
     KEPT_OVERHEAD,
     MAX_KEPT_BYTES,
     MAX_VERSIONS,
@@ -22,11 +22,10 @@ from authz_sidecar.review.logged_requests import (
     Line,
     LogFacts,
     Replayed,
-    depends_on_time,
     hidden_parts,
     logged_request,
-    reads_whole_context,
 )
+from authz_sidecar.review.policy_inputs import depends_on_time, reads_whole_context
 from authz_sidecar.review.replay import rule_place
 from authz_sidecar.values import Decision, Reason, Request
 from authz_sidecar.values.identity import FOREVER, Identity

@@ -6,98 +6,34 @@ decisions that were made a limited number, of the rest numbers.
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from authz_sidecar.compile.snapshot import Snapshot
 from authz_sidecar.decide.decider import Decider
-from authz_sidecar.model.expression import Attribute, Call, Expr, Token
-from authz_sidecar.model.semantics import children
-from authz_sidecar.values import Decision, Reason, Request, build_request
+from authz_sidecar.review.identified_requests import IdentifiedRequests
+from authz_sidecar.review.logged_lines import (
+    KEPT_OVERHEAD,
+    MAX_KEPT_BYTES,
+    MAX_VERSIONS,
+    Line,
+    LogFacts,
+    Replayed,
+    hidden_parts,
+    logged_request,
+)
+from authz_sidecar.review.policy_inputs import depends_on_time, reads_asker, reads_whole_context
+from authz_sidecar.values import Decision, Reason, Request
 from authz_sidecar.values.logged_decision import ATTRIBUTES, LoggedDecision, Masked
-from authz_sidecar.values.request import EMPTY, SOURCES
 
-if TYPE_CHECKING:
-    from authz_sidecar.review.identified_requests import IdentifiedRequests
-
-# The lines of the requests whose decisions are kept may have so many bytes altogether, with what each costs besides.
-MAX_KEPT_BYTES = 64 * 1024 * 1024
-KEPT_OVERHEAD = 400
 MAX_SECONDS = 4096
 MAX_DAYS = 10_000
 # No line of ours has as much outside of its request.
 MAX_TEXT = 4096
-MAX_VERSIONS = 100
 _NO_POLICY = Reason.NO_POLICY.label
 _OF_ASKER = (Masked.SUBJECT_ATTRIBUTES, Masked.CONTEXT)
 
 _decode = msgspec.json.Decoder(LoggedDecision).decode
 _encode = msgspec.json.Encoder(order="sorted").encode
-
-
-class DirectoryFacts(msgspec.Struct):
-    """What became of lines that rest on a directory of identities, where there is one to decide them by.
-
-    `revision` is the newest that was read of it. `decisions` were decided again, as those of LogFacts, of which they
-    are a part. `changed` came out otherwise than the policy that made them would decide now, so that the directory has
-    changed since; `changed_differently` of them the two policies decide differently as it is now. `left_out` are
-    others by why, and `unknown` the versions of policies that are not to be had, with their lines.
-    """
-
-    revision: int = 0
-    decisions: int = 0
-    changed: int = 0
-    changed_differently: int = 0
-    left_out: dict[str, int] = msgspec.field(default_factory=dict)
-    unknown: dict[str, int] = msgspec.field(default_factory=dict)
-
-
-class LogFacts(msgspec.Struct):
-    """What there is in a log.
-
-    `decisions` were decided again, `requests` times, since the same question is decided once. `masked` lack a part of
-    the request that the decision needs, `filters` are questions about lists, `invalid` lines are none of ours, `torn`
-    last lines were not written to their end, `unserved` ones were denied since there was no policy yet, which no other
-    would have changed, `outside` ones are older than asked for, and `by_directory` ones were decided by what a
-    directory of identities said, which is not in a log; with one to ask, `directory` says what became of them.
-    `dropped` decisions the log itself knows to be missing. `first` and `last` are the earliest and latest times among
-    the lines ("": there are none), `days` the dates, `versions` how many decisions which policy made, and
-    `least_sample` is the smallest share that was logged.
-    """
-
-    decisions: int = 0
-    requests: int = 0
-    masked: int = 0
-    filters: int = 0
-    invalid: int = 0
-    torn: int = 0
-    dropped: int = 0
-    unserved: int = 0
-    outside: int = 0
-    by_directory: int = 0
-    directory: DirectoryFacts | None = None
-    first: str = ""
-    last: str = ""
-    days: set[str] = msgspec.field(default_factory=set)
-    versions: dict[str, int] = msgspec.field(default_factory=dict)
-    least_sample: float = 1.0
-
-
-class Replayed(NamedTuple):
-    """A logged decision, the request that it was on, and what the policy decides now."""
-
-    logged: LoggedDecision
-    request: Request
-    decision: Decision
-
-
-class Line(NamedTuple):
-    """A line that was read, its time in seconds since 1970-01-01 UTC, and its length in bytes."""
-
-    logged: LoggedDecision
-    seconds: float
-    size: int
 
 
 class LogReader:
@@ -107,14 +43,14 @@ class LogReader:
     Those that rest on a directory are decided by `identified`; without it they are counted alone.
     """
 
-    def __init__(self, decider: Decider, since: str = "", identified: "IdentifiedRequests | None" = None) -> None:
+    def __init__(self, decider: Decider, since: str = "", identified: IdentifiedRequests | None = None) -> None:
         self.facts = LogFacts(directory=None if identified is None else identified.facts)
         self._decide = decider.decide
         self._since = since
         self._identified = identified
         self._timed = depends_on_time(decider.snapshot)
         self._reads_context = reads_whole_context(decider.snapshot)
-        self._reads_asker = any(map(_reads_asker, _conditions(decider.snapshot)))
+        self._reads_asker = reads_asker(decider.snapshot)
         self._kept: dict[tuple[object, ...], tuple[Request, Decision] | None] = {}
         self._bytes = 0
         # Seconds at the beginning of each second that was met lately, by its text.
@@ -250,74 +186,6 @@ class LogReader:
         return request, decision
 
 
-def hidden_parts(logged: LoggedDecision) -> list[str]:
-    """The names of the parts of its request that a line hides."""
-    return [name for name in logged.masked if name != "call_id"]
-
-
-def logged_request(logged: LoggedDecision, seconds: float) -> Request | None:
-    """The request of a line, made at `seconds` since 1970-01-01 UTC; None for what no request may be."""
-    thing = logged.object
-    request, _ = build_request(
-        logged.subject,
-        logged.action,
-        type=thing.type,
-        id=thing.id,
-        company=thing.company,
-        owner=thing.owner,
-        subject_attributes=logged.subject_attributes or EMPTY,
-        object_attributes=thing.attributes or EMPTY,
-        context=logged.context or EMPTY,
-        time=seconds,
-        section=logged.section,
-    )
-    return request
-
-
 def _is_stuffed(logged: LoggedDecision) -> bool:
     """Whether more stands in a line beside its request than any line of ours has."""
     return len(logged.role) + len(logged.rule) + len(logged.reason) + len(logged.policy_version) > MAX_TEXT
-
-
-def depends_on_time(snapshot: Snapshot) -> bool:
-    """Whether the same request may be decided otherwise at another time."""
-    if any(graph.conditional for graph in snapshot.graphs.values()):
-        return True
-    return any(map(_reads_clock, _conditions(snapshot)))
-
-
-def reads_whole_context(snapshot: Snapshot) -> bool:
-    """Whether a decision may depend on what is not in the context."""
-    return any(map(_reads_whole_context, _conditions(snapshot)))
-
-
-def _conditions(snapshot: Snapshot) -> Iterator[Expr]:
-    """All that a policy evaluates: matchers, and what rules keep of them."""
-    for index in snapshot.sections.values():
-        for branch in index.branches:
-            yield from branch.plan.conjuncts
-            yield from branch.residuals
-
-
-def _reads_whole_context(expr: Expr) -> bool:
-    """Whether the map itself is looked at, such as for whether it has a key."""
-    match expr:
-        case Attribute(Token(_), _):
-            return False
-        case Token(name):
-            return SOURCES.get(name) == "context"
-    return any(map(_reads_whole_context, children(expr)))
-
-
-def _reads_asker(expr: Expr) -> bool:
-    """Whether an attribute of the subject or something of the context is looked at."""
-    match expr:
-        case Attribute(Token(name), _):
-            return SOURCES.get(name) in {None, "subject", "context"}
-        case Token(name):
-            return SOURCES.get(name) in {None, "context"}
-    return any(map(_reads_asker, children(expr)))
-
-
-def _reads_clock(expr: Expr) -> bool:
-    return (isinstance(expr, Call) and expr.function == "timeMatch") or any(map(_reads_clock, children(expr)))

@@ -7,12 +7,14 @@ sides. Groups are bounded, and count in full.
 import msgspec
 
 from authz_sidecar.compile.snapshot import Snapshot
-from authz_sidecar.review.logged_requests import LogFacts, Replayed
+from authz_sidecar.review.logged_lines import LogFacts, Replayed
 from authz_sidecar.values import Request
 
 MAX_GROUPS = 5_000
 MAX_SUBJECTS = 1_000
 MAX_EXAMPLES = 3
+# A made-up line could otherwise stand for more than there are numbers.
+LEAST_SAMPLE = 1e-9
 
 
 class Example(msgspec.Struct, frozen=True):
@@ -52,7 +54,7 @@ class ReplayedChange(msgspec.Struct):
         """Count one more."""
         logged, request, _ = replayed
         self.count += 1
-        self.estimate += 1 / logged.sample
+        self.estimate += 1 / max(logged.sample, LEAST_SAMPLE)
         self.first = min(self.first or logged.time, logged.time)
         self.last = max(self.last, logged.time)
         if request.subject in self.subjects:

@@ -71,7 +71,10 @@ class ServedDirectory:
             self.store = store = Store.open(settings.url, check=first)
             self._closing.callback(store.close)
             late = engine.counts.directory_lag.observe
-            self._follower = Follower(store, self._copy, deliver, stopping=stopping, late=late)
+            # With connections of its own: what changes is seen in time, however many wait for one of the others.
+            followed = Store.open(settings.url, migrate=False, check=False)
+            self._closing.callback(followed.close)
+            self._follower = Follower(followed, self._copy, deliver, stopping=stopping, late=late)
             self._closing.callback(self._follower.stop)
             self._follower.load()
         except DirectoryError as error:

@@ -14,6 +14,14 @@ def time_text(seconds: float, to: Literal["seconds", "milliseconds", "microsecon
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec=to).replace("+00:00", "Z")
 
 
+def shown_time(seconds: float, to: Literal["seconds", "milliseconds", "microseconds"] = "seconds") -> str:
+    """The same; a number that no year has stays a number."""
+    try:
+        return time_text(seconds, to)
+    except (ValueError, OverflowError, OSError):
+        return repr(seconds)
+
+
 def date_text(seconds: float) -> str:
     """The day in UTC, `2026-01-31`; raises what `time_text` does."""
     return time_text(seconds)[:10]

@@ -23,16 +23,19 @@ from authz_sidecar.directory.storage.rows import find_identity
 Existing: TypeAlias = Literal["refuse", "skip", "update"]
 
 ROWS_AT_ONCE = 500
+FIELDS = ("active", "name", "description", "flags", "attributes")
 KEPT_FAILURES = 1_000
 
 
 class ImportRow(msgspec.Struct, frozen=True):
     """One identity to import: `roles` are (role, company), company None for the place that the role says. `row` is its
-    place in its file, for messages."""
+    place in its file, for messages. `fields` are those of FIELDS that it says something of: others are left as they are
+    where the identity is there already."""
 
     record: IdentityRecord
     roles: tuple[tuple[str, str | None], ...] = ()
     row: int = 0
+    fields: tuple[str, ...] = FIELDS
 
 
 class ImportFailure(msgspec.Struct, frozen=True):
@@ -71,10 +74,10 @@ class ImportOperations(Operations):
     ) -> Imported:
         """Make the identities of `rows`, 500 in a transaction; a row that is refused is left out and reported.
 
-        An identity that is there already is refused, left as it is, or with `update` given the row's name, description,
-        switch, flags and attributes, and those of its roles that it does not hold: none is taken away. `progress` is
-        told after each transaction. A dry run undoes each transaction, so that it does not see what only several of
-        them together would reach, such as a limit.
+        An identity that is there already is refused, left as it is, or with `update` given what the row says of its
+        name, description, switch, flags and attributes, and those of its roles that it does not hold: none is taken
+        away. `progress` is told after each transaction. A dry run undoes each transaction, so that it does not see what
+        only several of them together would reach, such as a limit.
 
         Raises DirectoryError(UNAVAILABLE): what `progress` was told is in the store, and importing again with `skip` or
         `update` goes on.
@@ -165,7 +168,7 @@ def _update(change: Change, view: PolicyView, row: ImportRow, justification: str
             f"{listed(fixed, 'and')} of the identity {quote(record.id)} cannot be changed",
             "import it under another id",
         )
-    fields = {name: getattr(record, name) for name in ("active", "name", "description", "flags", "attributes")}
+    fields = {name: getattr(record, name) for name in row.fields}
     after = change_identity(change, view, before, fields, justification)
     held = HeldRoles(change, view, before)
     known = {(assignment.role, assignment.company) for assignment in held.given} | set(view.held(record.id))

@@ -85,11 +85,13 @@ def make_file(path: Path, shown: str, fill: Callable[[Engine], object]) -> bool:
     """Make the file at `path`, which `fill` gives its tables. Where another process makes it first, that one stays:
     whether it was made here.
 
-    Raises DirectoryError(UNAVAILABLE) where it cannot be made, CORRUPT where the log of a lost file is left.
+    Raises DirectoryError(UNAVAILABLE) where it cannot be made, CORRUPT where a log of a lost file is left.
     """
     # SQLite would play the log of the lost file into the new one.
-    if Path(f"{path}-wal").exists():
-        raise corrupt(shown, "the file is missing, but its log `-wal` is there", "restore both, or remove the log")
+    for log in ("-wal", "-journal"):
+        if Path(f"{path}{log}").exists():
+            why = f"the file is missing, but its log `{log}` is there"
+            raise corrupt(shown, why, "restore both, or remove the log")
     try:
         with beside(path) as made, told(shown):
             connection = sqlite3.connect(made, isolation_level=None)

@@ -4,7 +4,7 @@ from typing import Any
 
 from authz_sidecar.bundle.wording import counted
 from authz_sidecar.review.identified_requests import LeftOut
-from authz_sidecar.review.logged_requests import DirectoryFacts, LogFacts
+from authz_sidecar.review.logged_lines import DirectoryFacts, LogFacts
 from authz_sidecar.values.visible import visible
 
 # Versions that a sentence names.

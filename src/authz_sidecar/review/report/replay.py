@@ -5,7 +5,7 @@ from itertools import groupby
 from typing import Any
 
 from authz_sidecar.bundle.wording import counted
-from authz_sidecar.review.logged_requests import LogFacts
+from authz_sidecar.review.logged_lines import LogFacts
 from authz_sidecar.review.replay import ReplayedChange, ReplayReport
 from authz_sidecar.review.report.log_facts import caveats, facts_object, short_time
 from authz_sidecar.review.report.markup import markdown_code, markdown_text

@@ -6,16 +6,24 @@ from array import array
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
+from typing import Any
 
 import grpc
 import grpc.aio
 import msgspec
+from google.protobuf.message import Message
 
 from authz_sidecar._proto.authz.v1 import check_pb2
 from authz_sidecar._proto.authz.v1.authorization_service_pb2_grpc import AuthorizationServiceStub
 from authz_sidecar.transports.address import Address
 from authz_sidecar.transports.certificates import ClientTls
-from authz_sidecar.transports.grpc.client import channel_options, check_message, read_failure, reason_label
+from authz_sidecar.transports.grpc.client import (
+    CallFailedError,
+    channel_options,
+    check_message,
+    read_failure,
+    reason_label,
+)
 from authz_sidecar.transports.grpc.tls import client_credentials
 from authz_sidecar.values import Request
 
@@ -92,12 +100,20 @@ def _call(channel: grpc.aio.Channel, message: check_pb2.CheckRequest, plan: Load
     batch = check_pb2.BatchCheckRequest(checks=[message] * plan.batch)
 
     async def check() -> Sequence[check_pb2.CheckResponse]:
-        return (await stub.Check(message, timeout=plan.timeout),)
+        return (_parsed(await stub.Check(message, timeout=plan.timeout)),)
 
     async def check_batch() -> Sequence[check_pb2.CheckResponse]:
-        return (await stub.BatchCheck(batch, timeout=plan.timeout)).results
+        answer: check_pb2.BatchCheckResponse = _parsed(await stub.BatchCheck(batch, timeout=plan.timeout))
+        return answer.results
 
     return check if plan.batch == 1 else check_batch
+
+
+def _parsed(answer: Message | None) -> Any:
+    """The same; raises CallFailedError for None, which stands for what does not parse."""
+    if answer is None:
+        raise CallFailedError(grpc.StatusCode.INTERNAL, "the answer does not parse")
+    return answer
 
 
 async def _keep_calling(call: Call, load: Load, end: float, stop: asyncio.Event) -> None:
@@ -105,8 +121,8 @@ async def _keep_calling(call: Call, load: Load, end: float, stop: asyncio.Event)
     while (started := clock()) < end and not stop.is_set():
         try:
             answers = await call()
-        except grpc.aio.AioRpcError as error:
-            load.errors[error.code().name] += 1
+        except (grpc.aio.AioRpcError, CallFailedError) as error:
+            load.errors[(error.code if isinstance(error, CallFailedError) else error.code()).name] += 1
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), PAUSE_SECONDS)
             continue

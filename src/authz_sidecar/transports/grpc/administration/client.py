@@ -1,10 +1,13 @@
 """The other end of the administration: a running sidecar is asked with records and answers with records."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import grpc
 import msgspec
 from google.protobuf import field_mask_pb2
+from google.protobuf.message import Message
 
 from authz_sidecar._proto.authz.v1 import authenticate_pb2
 from authz_sidecar._proto.authz.v1 import credential_service_pb2 as credential
@@ -30,10 +33,11 @@ from authz_sidecar.transports.grpc.administration.record_messages import (
     record_message,
     seconds,
 )
-from authz_sidecar.transports.grpc.client import SidecarClient, read_reason
+from authz_sidecar.transports.grpc.client import CallFailedError, SidecarClient, read_reason
 from authz_sidecar.transports.grpc.conversion import timestamp
 from authz_sidecar.values import Reason
 from authz_sidecar.values.identity import IdentityKind
+from authz_sidecar.values.instant import time_text
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,14 +67,15 @@ class AdministrationClient(SidecarClient):
         )
         if not answer.authenticated:
             return read_reason(answer.reason)
-        return Known(
-            subject=answer.subject,
-            kind=IdentityKind(answer.kind),
-            company=answer.company,
-            credential=answer.credential_name,
-            expires_at=seconds(answer.expire_time) if answer.HasField("expire_time") else None,
-            roles=tuple([f"{held.role}@{held.company}" if held.company else held.role for held in answer.roles]),
-        )
+        with _reading():
+            return Known(
+                subject=answer.subject,
+                kind=IdentityKind(answer.kind),
+                company=answer.company,
+                credential=answer.credential_name,
+                expires_at=_moment(seconds(answer.expire_time)) if answer.HasField("expire_time") else None,
+                roles=tuple([f"{held.role}@{held.company}" if held.company else held.role for held in answer.roles]),
+            )
 
     # --- identities
 
@@ -95,13 +100,13 @@ class AdministrationClient(SidecarClient):
                 dry_run=dry_run,
             ),
         )
-        made: IdentityRecord = read_record(answer.identity)
+        made: IdentityRecord = _record(answer.identity)
         return made
 
     def get_identity(self, id: str) -> IdentityRecord:
         """One identity."""
         answer = self._ask(self._directory.GetIdentity, directory.GetIdentityRequest(id=id))
-        found: IdentityRecord = read_record(answer.identity)
+        found: IdentityRecord = _record(answer.identity)
         return found
 
     def list_identities(
@@ -128,7 +133,7 @@ class AdministrationClient(SidecarClient):
                 page_token=page_token,
             ),
         )
-        return Page(tuple([read_record(found) for found in answer.identities]), answer.next_page_token)
+        return Page(tuple([_record(found) for found in answer.identities]), answer.next_page_token)
 
     def update_identity(
         self,
@@ -149,7 +154,7 @@ class AdministrationClient(SidecarClient):
                 dry_run=dry_run,
             ),
         )
-        changed: IdentityRecord = read_record(answer.identity)
+        changed: IdentityRecord = _record(answer.identity)
         return changed
 
     def delete_identity(
@@ -173,7 +178,7 @@ class AdministrationClient(SidecarClient):
                 assignment=_given(record), replace=replace, idempotency_key=idempotency_key, dry_run=dry_run
             ),
         )
-        made: AssignmentRecord = read_record(answer.assignment)
+        made: AssignmentRecord = _record(answer.assignment)
         return made
 
     def list_assignments(
@@ -198,7 +203,7 @@ class AdministrationClient(SidecarClient):
                 page_token=page_token,
             ),
         )
-        return Page(tuple([read_record(found) for found in answer.assignments]), answer.next_page_token)
+        return Page(tuple([_record(found) for found in answer.assignments]), answer.next_page_token)
 
     def delete_assignment(
         self, id: str, *, expect: int | None = None, justification: str = "", dry_run: bool = False
@@ -219,7 +224,7 @@ class AdministrationClient(SidecarClient):
                 grant=_given(record), idempotency_key=idempotency_key, dry_run=dry_run
             ),
         )
-        made: GrantRecord = read_record(answer.grant)
+        made: GrantRecord = _record(answer.grant)
         return made
 
     def list_grants(
@@ -232,7 +237,7 @@ class AdministrationClient(SidecarClient):
                 identity=identity, company=company, page_size=page_size, page_token=page_token
             ),
         )
-        return Page(tuple([read_record(found) for found in answer.grants]), answer.next_page_token)
+        return Page(tuple([_record(found) for found in answer.grants]), answer.next_page_token)
 
     def delete_grant(
         self, id: str, *, expect: int | None = None, justification: str = "", dry_run: bool = False
@@ -251,7 +256,7 @@ class AdministrationClient(SidecarClient):
             self._directory.CreateShare,
             directory.CreateShareRequest(share=_given(record), idempotency_key=idempotency_key, dry_run=dry_run),
         )
-        made: ShareRecord = read_record(answer.share)
+        made: ShareRecord = _record(answer.share)
         return made
 
     def list_shares(
@@ -262,7 +267,7 @@ class AdministrationClient(SidecarClient):
             self._directory.ListShares,
             directory.ListSharesRequest(identity=identity, company=company, page_size=page_size, page_token=page_token),
         )
-        return Page(tuple([read_record(found) for found in answer.shares]), answer.next_page_token)
+        return Page(tuple([_record(found) for found in answer.shares]), answer.next_page_token)
 
     def update_share(
         self,
@@ -284,7 +289,7 @@ class AdministrationClient(SidecarClient):
                 dry_run=dry_run,
             ),
         )
-        changed: ShareRecord = read_record(answer.share)
+        changed: ShareRecord = _record(answer.share)
         return changed
 
     def delete_share(
@@ -320,12 +325,12 @@ class AdministrationClient(SidecarClient):
                 dry_run=dry_run,
             ),
         )
-        return Issued(record=read_record(answer.key), secret=answer.secret)
+        return Issued(record=_record(answer.key), secret=answer.secret)
 
     def get_key(self, id: str) -> KeyRecord:
         """One key."""
         answer = self._ask(self._credentials.GetKey, credential.GetKeyRequest(id=id))
-        found: KeyRecord = read_record(answer.key)
+        found: KeyRecord = _record(answer.key)
         return found
 
     def list_keys(
@@ -348,7 +353,7 @@ class AdministrationClient(SidecarClient):
                 page_token=page_token,
             ),
         )
-        return Page(tuple([read_record(found) for found in answer.keys]), answer.next_page_token)
+        return Page(tuple([_record(found) for found in answer.keys]), answer.next_page_token)
 
     def update_key(
         self, id: str, changes: Mapping[str, Any], *, expect: int | None = None, justification: str = ""
@@ -362,7 +367,7 @@ class AdministrationClient(SidecarClient):
                 justification=justification,
             ),
         )
-        changed: KeyRecord = read_record(answer.key)
+        changed: KeyRecord = _record(answer.key)
         return changed
 
     def rotate_key(
@@ -385,12 +390,12 @@ class AdministrationClient(SidecarClient):
                 idempotency_key=idempotency_key,
             ),
         )
-        return Issued(record=read_record(answer.key), secret=answer.secret)
+        return Issued(record=_record(answer.key), secret=answer.secret)
 
     def revoke_key(self, id: str, *, justification: str = "") -> KeyRecord:
         """End a key for good."""
         answer = self._ask(self._credentials.RevokeKey, credential.RevokeKeyRequest(id=id, justification=justification))
-        revoked: KeyRecord = read_record(answer.key)
+        revoked: KeyRecord = _record(answer.key)
         return revoked
 
     def set_password(self, identity: str, password: str, *, justification: str = "") -> None:
@@ -403,7 +408,7 @@ class AdministrationClient(SidecarClient):
     def sign_in(self, identity: str, password: str) -> Issued:
         """Trade a password for an access token."""
         answer = self._ask(self._credentials.SignIn, credential.SignInRequest(identity=identity, password=password))
-        return Issued(record=read_record(answer.token), secret=answer.access_token)
+        return Issued(record=_record(answer.token), secret=answer.access_token)
 
     def create_token(self, identity: str, *, justification: str = "") -> Issued:
         """Make an access token."""
@@ -411,7 +416,7 @@ class AdministrationClient(SidecarClient):
             self._credentials.CreateToken,
             credential.CreateTokenRequest(identity=identity, justification=justification),
         )
-        return Issued(record=read_record(answer.token), secret=answer.access_token)
+        return Issued(record=_record(answer.token), secret=answer.access_token)
 
     def list_tokens(self, identity: str, *, page_size: int = 100, page_token: str = "") -> Page:
         """A page of an identity's access tokens."""
@@ -419,7 +424,7 @@ class AdministrationClient(SidecarClient):
             self._credentials.ListTokens,
             credential.ListTokensRequest(identity=identity, page_size=page_size, page_token=page_token),
         )
-        found: tuple[TokenRecord, ...] = tuple([read_record(token) for token in answer.tokens])
+        found: tuple[TokenRecord, ...] = tuple([_record(token) for token in answer.tokens])
         return Page(found, answer.next_page_token)
 
     def revoke_tokens(self, *, id: str = "", identity: str = "", justification: str = "") -> int:
@@ -458,3 +463,31 @@ def _mask(changes: Mapping[str, Any]) -> field_mask_pb2.FieldMask:
 
 def _etag(expect: int | None) -> str:
     return "" if expect is None else etag(expect)
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """A server may be of another release, or none of ours: what cannot be read is a call that failed."""
+    try:
+        yield
+    except ValueError as error:
+        what = f"the server gives an answer that this version does not know: {error}"
+        raise CallFailedError(grpc.StatusCode.UNKNOWN, what) from error
+
+
+def _record(message: Message) -> Any:
+    with _reading():
+        record = read_record(message)
+        for field in TIMES:
+            _moment(getattr(record, field, None))
+    return record
+
+
+def _moment(seconds: float | None) -> float | None:
+    """The same; raises ValueError for what is no time."""
+    if seconds is not None:
+        try:
+            time_text(seconds)
+        except (ValueError, OverflowError, OSError):
+            raise ValueError(f"{seconds:g} is no time") from None
+    return seconds
