@@ -69,7 +69,9 @@ class Sidecar:
 
     def metric(self, name: str, **labels: str) -> float:
         """The value of one sample of `/metrics`; 0.0 where there is none."""
-        for family in text_string_to_metric_families(self.get("/metrics")[1]):
+        # Reading all of them, whenever somebody waits for one, took a third of the processor that such tests needed.
+        lines = [line for line in self.get("/metrics")[1].splitlines() if line.startswith((f"{name}{{", f"{name} "))]
+        for family in text_string_to_metric_families("\n".join([*lines, ""])):
             for sample in family.samples:
                 if sample.name == name and labels.items() <= sample.labels.items():
                     return float(sample.value)
