@@ -13,15 +13,14 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, GetJsonSchemaHandler, model_validator
-from pydantic import ModelWrapValidatorHandler as Handler
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic import ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from authz_sidecar.bundle.identity_rules import IdentitySettings
 from authz_sidecar.bundle.own_types import OWN_TYPES
 from authz_sidecar.bundle.yaml_definition import (
     SECTION_PATTERN,
+    Abbreviated,
     Company,
     Definition,
     Given,
@@ -166,8 +165,10 @@ class Grant(Definition):
         return self.value_span("objects", index) if self.objects else self.value_span("object")
 
 
-class DataDomainUse(Definition):
+class DataDomainUse(Abbreviated):
     """A data domain that a role grants, as it is or narrowed."""
+
+    abbreviation = "name"
 
     name: Name
     """The data domain."""
@@ -175,21 +176,6 @@ class DataDomainUse(Definition):
     """Only these actions; by default all that the data domain has."""
     scope: Given[Scope] = None
     """As in a grant."""
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _from_name(cls, value: Any, handler: Handler["DataDomainUse"]) -> Any:
-        return handler({"name": value}) if isinstance(value, str) else handler(value)
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Either the name alone or the mapping."""
-        reference = super().__get_pydantic_json_schema__(core_schema, handler)
-        schema = handler.resolve_ref_schema(reference)
-        mapping = dict(schema)
-        schema.clear()
-        schema.update({"anyOf": [mapping["properties"]["name"], mapping]})
-        return reference
 
 
 class Role(Definition):

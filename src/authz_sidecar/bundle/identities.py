@@ -11,17 +11,14 @@ import re
 from functools import partial
 from typing import Any, Literal
 
-from pydantic import Field, GetJsonSchemaHandler, model_validator
-from pydantic import ModelWrapValidatorHandler as Handler
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic import Field
 
 from authz_sidecar.bundle.definitions import Grant
 from authz_sidecar.bundle.findings import Findings
 from authz_sidecar.bundle.text import decode
 from authz_sidecar.bundle.validation import validate
 from authz_sidecar.bundle.wording import quote
-from authz_sidecar.bundle.yaml_definition import Company, Definition, Identity, Name, Value
+from authz_sidecar.bundle.yaml_definition import Abbreviated, Company, Definition, Identity, Name, Value
 from authz_sidecar.bundle.yaml_nodes import YamlList, YamlMap
 from authz_sidecar.bundle.yaml_text import parse_yaml
 from authz_sidecar.values.span import Span
@@ -34,28 +31,15 @@ LINES_SUFFIXES = (".jsonl", ".ndjson")
 _SURROGATES = re.compile(rb"(?<!\\)((?:\\\\)*)(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})")
 
 
-class HeldRole(Definition):
+class HeldRole(Abbreviated):
     """A role that an identity holds: its name, or a mapping that says in which company."""
+
+    abbreviation = "role"
 
     role: Value
     """The role, as the bundle names it."""
     company: Company = ""
     """The company in which it is held; by default that of the identity."""
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _from_name(cls, value: Any, handler: Handler["HeldRole"]) -> Any:
-        return handler({"role": value}) if isinstance(value, str) else handler(value)
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Either the name alone or the mapping."""
-        reference = super().__get_pydantic_json_schema__(core_schema, handler)
-        schema = handler.resolve_ref_schema(reference)
-        mapping = dict(schema)
-        schema.clear()
-        schema.update({"anyOf": [mapping["properties"]["role"], mapping]})
-        return reference
 
 
 class IdentityRecord(Definition):

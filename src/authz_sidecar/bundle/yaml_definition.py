@@ -174,6 +174,27 @@ class Definition(BaseModel):
         return self.node.value_span(field)
 
 
+class Abbreviated(Definition):
+    """A definition that may be written as the text of one of its fields, `abbreviation`, alone."""
+
+    abbreviation: ClassVar[str]
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _from_text(cls, value: Any, handler: Handler["Abbreviated"]) -> Any:
+        return handler({cls.abbreviation: value}) if isinstance(value, str) else handler(value)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Either the text alone or the mapping."""
+        reference = super().__get_pydantic_json_schema__(core_schema, handler)
+        schema = handler.resolve_ref_schema(reference)
+        mapping = dict(schema)
+        schema.clear()
+        schema.update({"anyOf": [mapping["properties"][cls.abbreviation], mapping]})
+        return reference
+
+
 @cache
 def descriptions(kind: type[Definition]) -> Mapping[str, str]:
     """What each field of a definition is for: the text below it in the source.
